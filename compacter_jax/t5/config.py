@@ -1,12 +1,35 @@
 """What a T5 is: its sizes, its switches, and the weights that follow from them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from compacter_jax.errors import ConfigError
 
 ACTIVATIONS = 'relu', 'gelu_new', 'silu'
+
+# Our fields under the names of Hugging Face's config.json; those in ESSENTIAL must be there.
+HF_NAMES = {
+  'vocab': 'vocab_size',
+  'd_model': 'd_model',
+  'd_kv': 'd_kv',
+  'd_ff': 'd_ff',
+  'heads': 'num_heads',
+  'encoder_layers': 'num_layers',
+  'decoder_layers': 'num_decoder_layers',
+  'relative_buckets': 'relative_attention_num_buckets',
+  'relative_max_distance': 'relative_attention_max_distance',
+  'dropout': 'dropout_rate',
+  'norm_epsilon': 'layer_norm_epsilon',
+  'pad_id': 'pad_token_id',
+  'eos_id': 'eos_token_id',
+  'decoder_start_id': 'decoder_start_token_id',
+}
+ESSENTIAL = 'vocab', 'd_model', 'd_kv', 'd_ff', 'heads', 'encoder_layers'
+
+# What each family means by an absent feed_forward_proj and tie_word_embeddings.
+FAMILIES = {'t5': ('relu', True), 'mt5': ('gated-gelu', False), 'umt5': ('gated-gelu', True)}
 
 
 @dataclass(frozen=True)
@@ -119,3 +142,84 @@ def _layer(cfg: Config, *, cross: bool) -> dict[str, tuple[int, ...]]:
 def count(cfg: Config) -> int:
   """The number of parameters; a tied head is counted once."""
   return sum(math.prod(shape) for shape in shapes(cfg).values())
+
+
+def from_hf(hf: Mapping[str, Any]) -> Config:
+  """The Config that a Hugging Face config.json of a t5, mt5 or umt5 describes.
+
+  Keys that do not change the function are ignored. Raises ConfigError for another kind of model,
+  for missing keys (all of them at once) and for whatever this T5 cannot compute.
+  """
+  family = hf.get('model_type')
+  if family not in FAMILIES:
+    raise ConfigError(
+      'This config.json describes no T5.',
+      expected=f'model_type is one of {", ".join(FAMILIES)}',
+      got=f'model_type={family!r}',
+    )
+  given = {ours: hf[name] for ours, name in HF_NAMES.items() if name in hf and hf[name] is not None}
+  lacking = [HF_NAMES[ours] for ours in ESSENTIAL if ours not in given]
+  if lacking:
+    raise ConfigError(f'This config.json lacks {", ".join(lacking)}.', fix='take the original file')
+  for key, wrong in ('is_encoder_decoder', False), ('is_decoder', True):
+    if key in hf and hf[key] is wrong:
+      raise ConfigError('This T5 is not an encoder with a decoder.', got=f'{key}={wrong}')
+  if 'quantization_config' in hf and hf['quantization_config'] is not None:
+    raise ConfigError('These weights are quantized.', fix='take the float weights of this model')
+  given = {'decoder_layers': given['encoder_layers'], **given}
+  if 'pad_id' in given:
+    given = {'decoder_start_id': given['pad_id'], **given}  # T5 starts its decoder with padding
+  activation, gated = _feed_forward(hf, FAMILIES[family][0])
+  return Config(
+    **given,
+    activation=activation,
+    gated=gated,
+    tied_head=_tied(hf, FAMILIES[family][1]),
+    shared_bias=family != 'umt5',
+  )
+
+
+def _feed_forward(hf: Mapping[str, Any], otherwise: str) -> tuple[str, bool]:
+  """The activation under our name, and whether it gates."""
+  form = hf.get('feed_forward_proj', otherwise)
+  gate, _, activation = str(form).rpartition('-')
+  # Of old, `gated-gelu` is the tanh form, though a bare `gelu` is the exact one.
+  activation = 'gelu_new' if form == 'gated-gelu' else activation
+  # transformers lets these two, which it derives and then writes out, win over their origin.
+  activation = hf.get('dense_act_fn', activation)
+  gated = hf.get('is_gated_act', gate == 'gated')
+  same = {'gelu_pytorch_tanh': 'gelu_new', 'swish': 'silu'}
+  activation = same.get(activation, activation)
+  if gate not in ('', 'gated') or activation not in ACTIVATIONS:
+    raise ConfigError(
+      'This T5 has a feed-forward block that is not implemented.',
+      expected=f'{", ".join(ACTIVATIONS)}, plain or gated',
+      got=f'feed_forward_proj={form!r}, that is {activation!r}',
+    )
+  return activation, gated
+
+
+def _tied(hf: Mapping[str, Any], otherwise: bool) -> bool:
+  """Whether the head reads off the token embedding."""
+  # transformers 5 writes tie_word_embeddings=true for every model. For a t5 it keeps the truth in
+  # scale_decoder_outputs; for a published mt5 or umt5 the truth is an untied head.
+  if 'scale_decoder_outputs' in hf:
+    return hf['scale_decoder_outputs']
+  by_five = 'transformers_version' in hf and str(hf['transformers_version']).startswith('5.')
+  if by_five and hf['model_type'] != 't5':
+    return False
+  return hf.get('tie_word_embeddings', otherwise)
+
+
+def to_hf(cfg: Config) -> dict[str, Any]:
+  """The config.json that Hugging Face's T5 or umT5 reads; `from_hf` undoes it exactly."""
+  activation = 'gelu' if cfg.gated and cfg.activation == 'gelu_new' else cfg.activation
+  kind = ('t5', 'T5') if cfg.shared_bias else ('umt5', 'UMT5')
+  return {
+    'architectures': [f'{kind[1]}ForConditionalGeneration'],
+    'model_type': kind[0],
+    'is_encoder_decoder': True,
+    'feed_forward_proj': f'gated-{activation}' if cfg.gated else activation,
+    'tie_word_embeddings': cfg.tied_head,
+    **{name: getattr(cfg, ours) for ours, name in HF_NAMES.items()},
+  }
