@@ -1,0 +1,26 @@
+"""The bottleneck that every adapter is: down, activation, up and a skip."""
+
+from collections.abc import Callable
+
+import jax
+from flax import linen as nn
+
+ACTIVATIONS: dict[str, Callable] = {
+  'gelu_new': lambda x: jax.nn.gelu(x, approximate=True),  # the tanh form, as in the paper's runs
+  'gelu': lambda x: jax.nn.gelu(x, approximate=False),
+  'relu': jax.nn.relu,
+  'silu': jax.nn.silu,
+}
+
+
+class Bottleneck(nn.Module):
+  """A(z) = z + up(activation(down(z))) (Houlsby et al. 2019); what differs is the projection."""
+
+  down: nn.Module
+  up: nn.Module
+  activation: str = 'gelu_new'
+
+  def __call__(self, z, down_shared=(), up_shared=()):
+    """z: [..., D] -> [..., D].  Further arguments of each projection follow."""
+    hidden = ACTIVATIONS[self.activation](self.down(z, *down_shared))
+    return z + self.up(hidden, *up_shared)

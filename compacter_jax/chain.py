@@ -1,0 +1,75 @@
+"""Several methods at once, as optax chains transforms."""
+
+import dataclasses
+
+from compacter_jax.errors import ConfigError
+from compacter_jax.method import Method, Tuned
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class chain(Method):  # noqa: N801 - reads as the function it stands for
+  """Methods applied in order, e.g. `chain(norms=Unfreeze('.*norm/scale'), adapters=Compacter())`.
+
+  The arrays of each part lie under its name: in each site, in shared, in prompt and in weights.
+  """
+
+  parts: tuple[tuple[str, Method], ...]
+
+  def __init__(self, **parts: Method):
+    for name, method in parts.items():
+      if not isinstance(method, Method):
+        raise ConfigError(
+          'A chain is made of methods.', where=name, expected='a Method', got=repr(method)
+        )
+    object.__setattr__(self, 'parts', tuple(parts.items()))
+
+  def specs(self, sites, frozen):
+    """The declarations of all parts."""
+    return _nest((name, method.specs(sites, frozen)) for name, method in self.parts)
+
+  def constants(self, sites):
+    """The constants of all parts."""
+    return _nest((name, method.constants(sites)) for name, method in self.parts)
+
+  def edit(self, x, y, p, shared):
+    """Edits y by each part in turn; all see the same plain input x."""
+    for name, method in self.parts:
+      if name in p:
+        y = method.edit(x, y, p[name], shared[name])
+    return y
+
+  def prompt(self, x, mask, p):
+    """Lengthens the input by each part in turn."""
+    for name, method in self.parts:
+      x, mask = method.prompt(x, mask, p[name])
+    return x, mask
+
+  def weights(self, frozen, p):
+    """Replaces weights by each part in turn."""
+    for name, method in self.parts:
+      frozen = method.weights(frozen, p[name])
+    return frozen
+
+  def superseded(self, frozen):
+    """What any part replaces."""
+    return {path for _, method in self.parts for path in method.superseded(frozen)}
+
+  def fold(self, frozen, tuned):
+    """Folds each part in turn; TypeError if one cannot."""
+    for name, method in self.parts:
+      frozen = method.fold(frozen, _pick(tuned, name))
+    return frozen
+
+
+def _nest(parts) -> Tuned:
+  out = Tuned({}, {}, {}, {})
+  for name, part in parts:
+    for path, arrays in part.site.items():
+      out.site.setdefault(path, {})[name] = arrays
+    out.shared[name], out.prompt[name], out.weights[name] = part.shared, part.prompt, part.weights
+  return out
+
+
+def _pick(tuned: Tuned, name: str) -> Tuned:
+  site = {path: arrays[name] for path, arrays in tuned.site.items() if name in arrays}
+  return Tuned(site, tuned.shared[name], tuned.prompt[name], tuned.weights[name])

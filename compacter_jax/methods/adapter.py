@@ -1,0 +1,48 @@
+"""Adapters (Houlsby et al. 2019): a bottleneck after self-attention and after the feed-forward.
+
+Placed inside of the sub-layer, before its dropout and T5's residual, never on cross-attention, as
+in Karimi Mahabadi et al. 2021. One position only (Pfeiffer et al. 2021) is another `where`, some
+layers only (AdapterDrop; Rueckle et al. 2021) is `encoder_layers` and `decoder_layers`.
+"""
+
+import dataclasses
+
+from flax import linen as nn
+
+from compacter_jax.bottleneck import Bottleneck
+from compacter_jax.inits import normal
+from compacter_jax.method import Method, Tuned, declare, match
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter(Method):
+  """A dense bottleneck at each site.
+
+  Attributes:
+    width: of the bottleneck, M.
+    activation: 'gelu_new', 'gelu', 'relu' or 'silu'.
+    where: pattern of the sites.
+    encoder_layers, decoder_layers: which layers, from 0; None is all.
+  """
+
+  width: int = 24
+  activation: str = 'gelu_new'
+  where: str = r'.*/(self_attention|ffn)'
+  encoder_layers: tuple[int, ...] | None = None
+  decoder_layers: tuple[int, ...] | None = None
+
+  def specs(self, sites, frozen):
+    """Two dense layers with biases for each site: weights N(0, 0.01^2), biases 0."""
+    del frozen
+    hits = match(sites, self.where, self.encoder_layers, self.decoder_layers)
+    return Tuned(site={path: declare(self._module(s.fan_out), s) for path, s in hits.items()})
+
+  def edit(self, x, y, p, shared):
+    """y + up(activation(down(y)))."""
+    del x, shared
+    return self._module(y.shape[-1], y.dtype).apply({'params': p}, y)
+
+  def _module(self, features, dtype=None):
+    # No parent: the module is made while T5 runs, but is no part of it.
+    dense = lambda width: nn.Dense(width, dtype=dtype, kernel_init=normal(0.01), parent=None)
+    return Bottleneck(dense(self.width), dense(features), self.activation, parent=None)

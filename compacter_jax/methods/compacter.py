@@ -1,0 +1,125 @@
+"""Compacter (Karimi Mahabadi et al. 2021, arXiv:2106.04647), section 4.
+
+An adapter whose two projections are sums of N Kronecker products A_i (x) B_i. The A_i are shared by
+all adapters of the model, the B_i = s_i t_i are of low rank and each projection's own. Compacter++
+is `where='.*/ffn'`; rank=None with share_a=False is the PHM adapter.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from compacter_jax.bottleneck import Bottleneck
+from compacter_jax.hypercomplex import A_INITS, B_INITS, HypercomplexDense, shapes
+from compacter_jax.method import Method, Spec, Tuned, declare, init, is_spec, match
+
+
+@dataclasses.dataclass(frozen=True)
+class Compacter(Method):
+  """A hypercomplex bottleneck at each site.
+
+  Attributes:
+    n: hypercomplex dimension N; divides d_model and width.
+    width: of the bottleneck, M.
+    rank: R of each B_i; None keeps B whole.
+    share_a: one A for the whole model; else each projection has its own.
+    factorized_a: A_i = l_i r_i of rank one.
+    learn_a: whether A trains; else it is drawn from `seed` and stays.
+    share_b: one B for all projections down and one for all projections up.
+    a_init, a_range: 'normal' (std a_range) or 'uniform' (bound a_range). As published, a_range is
+      1e-4 for an A that is shared ('uniform': 1) and 0.01 for one that is not.
+    b_init, b_range: 'glorot_uniform', 'glorot_normal' or 'normal' (std b_range; as published 1e-4,
+      and 0.01 where B is shared).
+    activation: 'gelu_new', 'gelu', 'relu' or 'silu'.
+    bias: whether the projections have biases.
+    where: pattern of the sites.
+    encoder_layers, decoder_layers: which layers, from 0; None is all.
+    route: how the layer is computed, see HypercomplexDense.
+    seed: draws an A that is not trained.
+  """
+
+  n: int = 4
+  width: int = 24
+  rank: int | None = 1
+  share_a: bool = True
+  factorized_a: bool = False
+  learn_a: bool = True
+  share_b: bool = False
+  a_init: str = 'normal'
+  a_range: float = 1e-4
+  b_init: str = 'glorot_uniform'
+  b_range: float = 1e-4
+  activation: str = 'gelu_new'
+  bias: bool = True
+  where: str = r'.*/(self_attention|ffn)'
+  encoder_layers: tuple[int, ...] | None = None
+  decoder_layers: tuple[int, ...] | None = None
+  route: str = 'contracted'
+  seed: int = 0
+
+  def specs(self, sites, frozen):
+    """The factors of B and a bias for each projection, and A once for the model (or for each)."""
+    del frozen
+    return Tuned(*(_leaves(tree, self._trained) for tree in self._declared(sites)))
+
+  def constants(self, sites):
+    """A, where it is not trained."""
+    if self.learn_a:
+      return Tuned()
+    fixed = (_leaves(tree, lambda name: not self._trained(name)) for tree in self._declared(sites))
+    return init(Tuned(*fixed), jax.random.key(self.seed))
+
+  def edit(self, x, y, p, shared):
+    """y + up(activation(down(y)))."""
+    del x
+    return self._module(y.shape[-1]).apply({'params': p}, y, *_per_projection(shared))
+
+  def _declared(self, sites):
+    """Everything but the seed's difference: A declared whether or not it is trained."""
+    hits = match(sites, self.where, self.encoder_layers, self.decoder_layers)
+    shared = self._shared(next(iter(hits.values())).fan_out)
+    arrays = jax.tree.map(lambda s: jnp.zeros(s.shape), shared, is_leaf=is_spec)
+    inputs = _per_projection(arrays)
+    return Tuned(
+      {path: declare(self._module(s.fan_out), s, *inputs) for path, s in hits.items()}, shared
+    )
+
+  def _shared(self, d_model):
+    """What all sites share: A under its own name, B under that of its projection."""
+    a, down = shapes(d_model, self.width, self.n, self.rank, self.factorized_a)
+    _, up = shapes(self.width, d_model, self.n, self.rank, self.factorized_a)
+    spec = lambda init, range_: lambda shape: Spec(shape, init(range_), (None,) * len(shape))
+    out = _map(spec(A_INITS[self.a_init], self.a_range), a) if self.share_a else {}
+    if self.share_b:
+      b = spec(B_INITS[self.b_init], self.b_range)
+      out |= {'down': _map(b, down), 'up': _map(b, up)}
+    return out
+
+  def _trained(self, name):
+    return self.learn_a or not name.startswith('a')
+
+  def _module(self, features):
+    keys = 'n', 'rank', 'factorized_a', 'a_init', 'a_range', 'b_init', 'b_range', 'bias', 'route'
+    # No parent: the module is made while T5 runs, but is no part of it.
+    options = {'parent': None, **{key: getattr(self, key) for key in keys}}
+    layer = functools.partial(HypercomplexDense, **options)
+    return Bottleneck(layer(self.width), layer(features), self.activation, parent=None)
+
+
+def _per_projection(shared):
+  """The arguments of the projection down and of that up."""
+  a = {name: array for name, array in shared.items() if name not in ('down', 'up')}
+  return [({**a, **shared[name]} if name in shared else a,) for name in ('down', 'up')]
+
+
+def _map(f, tree):
+  return {name: f(leaf) for name, leaf in tree.items()}
+
+
+def _leaves(tree, keep):
+  """A nested dict without the leaves whose own name `keep` refuses."""
+  flat = traverse_util.flatten_dict(tree)
+  return traverse_util.unflatten_dict({k: v for k, v in flat.items() if keep(k[-1])})

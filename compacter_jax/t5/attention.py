@@ -1,0 +1,87 @@
+"""T5's attention: no scaling of the scores, relative position biases, softmax in float32.
+
+Shapes: B batch, Q queries, T keys, H heads, K head size, D d_model.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+
+from compacter_jax.graft import Hook
+from compacter_jax.t5.config import Config
+from compacter_jax.t5.layers import Dense, Dropout
+
+# Far below any score, yet finite: a row with nothing to attend to gets a mean and not a NaN.
+MASKED = -1e10
+
+
+def relative_buckets(relative: np.ndarray, bidirectional: bool, buckets: int, max_distance: int):
+  """The bucket of each relative position (key minus query), any shape (Raffel et al. 2020, 2.1).
+
+  Half of the buckets hold one distance each, the rest grow logarithmically up to `max_distance`.
+  """
+  out = np.zeros_like(relative)
+  if bidirectional:
+    buckets //= 2
+    out += buckets * (relative > 0)
+    distance = np.abs(relative)
+  else:
+    distance = np.maximum(-relative, 0)
+  exact = buckets // 2
+  growth = np.log(np.maximum(distance, 1) / exact) / math.log(max_distance / exact)
+  # Rounding must not drop a distance that lies on an edge into the bucket below.
+  far = exact + (growth * (buckets - exact) + 1e-6).astype(relative.dtype)
+  return out + np.where(distance < exact, distance, np.minimum(far, buckets - 1))
+
+
+def position_bias(table: Array, buckets: Array) -> Array:
+  """table: [buckets, H], buckets: [Q,T] -> [1,H,Q,T]."""
+  return table[buckets].transpose(2, 0, 1)[None].astype(jnp.float32)
+
+
+def mask_bias(visible: Array) -> Array:
+  """What to add to the scores.  visible: any shape, bool -> 0 where True, hugely negative else."""
+  return jnp.where(visible, 0.0, MASKED)
+
+
+class Attention(nn.Module):
+  """Multi-head attention whose keys and values are made apart, so that they can be cached."""
+
+  cfg: Config
+  dtype: jnp.dtype
+  training: bool
+
+  def setup(self):
+    inner = self.cfg.heads * self.cfg.d_kv
+    d, k = self.cfg.d_model, self.cfg.d_kv
+    self.q = Dense(inner, (d * k) ** -0.5, self.dtype)
+    self.k = Dense(inner, d**-0.5, self.dtype)
+    self.v = Dense(inner, d**-0.5, self.dtype)
+    self.o = Dense(d, inner**-0.5, self.dtype)
+    self.dropout = Dropout(self.cfg.dropout, self.training)
+
+  def keys_values(self, x: Array, hook: Hook) -> tuple[Array, Array]:
+    """x: [B,T,D] -> keys and values, each [B,T,H,K]."""
+    return self._heads(self.k(x, hook)), self._heads(self.v(x, hook))
+
+  def __call__(self, x: Array, keys: Array, values: Array, biases: list[Array], hook: Hook):
+    """x: [B,Q,D], keys and values: [B,T,H,K], biases: each broadcasts to [B,H,Q,T] -> [B,Q,D]."""
+    scores = jnp.einsum(
+      'bqhk,bthk->bhqt',
+      self._heads(self.q(x, hook)),
+      keys,
+      preferred_element_type=jnp.float32,
+    )
+    for bias in biases:
+      scores += bias
+    shares = self.dropout(jax.nn.softmax(scores).astype(self.dtype))
+    y = jnp.einsum('bhqt,bthk->bqhk', shares, values)
+    y = self.o(y.reshape(*y.shape[:2], -1), hook)
+    return hook('/'.join(self.path), x, y)
+
+  def _heads(self, x: Array) -> Array:
+    return x.reshape(*x.shape[:-1], self.cfg.heads, self.cfg.d_kv)

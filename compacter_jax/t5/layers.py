@@ -1,0 +1,85 @@
+"""The plain layers of T5: dense without bias, RMS norm, dropout, feed-forward."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from compacter_jax import inits
+from compacter_jax.graft import Hook
+from compacter_jax.t5.config import Config
+
+ACTIVATIONS = {'relu': jax.nn.relu, 'gelu_new': jax.nn.gelu, 'silu': jax.nn.silu}
+
+
+class Dense(nn.Module):
+  """y = x W.  [..., fan_in] -> [..., features], computed in `dtype`."""
+
+  features: int
+  std: float
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: Array, hook: Hook) -> Array:
+    """x: [..., fan_in]."""
+    kernel = self.param('kernel', inits.normal(self.std), (x.shape[-1], self.features))
+    return hook('/'.join(self.path), x, x @ kernel.astype(self.dtype))
+
+
+class Norm(nn.Module):
+  """T5's layer norm: a root mean square, no mean and no bias, its statistics in float32."""
+
+  epsilon: float
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x: Array, hook: Hook) -> Array:
+    """x: [..., D] -> [..., D]."""
+    scale = self.param('scale', inits.ones, (x.shape[-1],))
+    wide = x.astype(jnp.float32)
+    y = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.epsilon)
+    y = (y * scale.astype(jnp.float32)).astype(self.dtype)
+    return hook('/'.join(self.path), x, y)
+
+
+class Dropout(nn.Module):
+  """Dropout from 16 random bits per element: half the work of 32, rates exact to 1 / 65,536."""
+
+  rate: float
+  training: bool
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """x: any shape; scaled by 1 / keep so that its mean stays."""
+    threshold = round(self.rate * 2**16)
+    if not self.training or threshold == 0:
+      return x
+    keep = jax.random.bits(self.make_rng('dropout'), x.shape, jnp.uint16) >= threshold
+    return jnp.where(keep, x / (1 - threshold / 2**16), 0).astype(x.dtype)
+
+
+class Ffn(nn.Module):
+  """The feed-forward net, plain (T5 v1.0) or gated (v1.1 and later; Shazeer 2020)."""
+
+  cfg: Config
+  dtype: jnp.dtype
+  training: bool
+
+  def setup(self):
+    cfg = self.cfg
+    wide = lambda: Dense(cfg.d_ff, cfg.d_model**-0.5, self.dtype)
+    if cfg.gated:
+      self.wi_0, self.wi_1 = wide(), wide()
+    else:
+      self.wi = wide()
+    self.wo = Dense(cfg.d_model, cfg.d_ff**-0.5, self.dtype)
+    self.dropout = Dropout(cfg.dropout, self.training)
+
+  def __call__(self, x: Array, hook: Hook) -> Array:
+    """x: [B,S,D] -> [B,S,D]."""
+    activation = ACTIVATIONS[self.cfg.activation]
+    if self.cfg.gated:
+      y = activation(self.wi_0(x, hook)) * self.wi_1(x, hook)
+    else:
+      y = activation(self.wi(x, hook))
+    return hook('/'.join(self.path), x, self.wo(self.dropout(y), hook))
