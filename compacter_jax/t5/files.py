@@ -1,0 +1,276 @@
+"""T5 weights in and out of Hugging Face's folders: config.json beside model*.safetensors."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from compacter_jax import tensor_file
+from compacter_jax.errors import ConfigError, StorageError, WeightsError
+from compacter_jax.t5 import hub
+from compacter_jax.t5.config import Config, from_hf, shapes, to_hf
+from compacter_jax.t5.names import EMBEDDING, STRAY, Name, compare, copies, listed, names
+
+SINGLE, INDEX = 'model.safetensors', 'model.safetensors.index.json'
+BLOCK = 8 * 2**20  # bytes read at a time: all that is ever held beside the model itself
+
+_FLOAT32, _BFLOAT16 = np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)
+
+
+class Stored(NamedTuple):
+  """A tensor and the open file that it lies in."""
+
+  file: BinaryIO
+  entry: tensor_file.Entry
+
+
+def load(name_or_dir: str | Path, dtype: Any = None) -> tuple[Config, dict[str, jax.Array]]:
+  """A T5 from a folder or from the Hub: its Config and every array of `shapes` by path.
+
+  `dtype` is float32 or bfloat16; by default bfloat16 where all of the file is, else float32. Peak
+  memory is the model and BLOCK bytes. Raises WeightsError for a folder or file that is incomplete,
+  damaged or of another model, with all the faults at once, and ConfigError for a config or dtype
+  that cannot be computed with.
+  """
+  want = _checked(dtype)
+  folder = hub.resolve(name_or_dir)
+  cfg = _read_config(folder / 'config.json')
+  with ExitStack() as stack:
+    found = _open(folder, stack)
+    source = next((name for name in (EMBEDDING, *copies(cfg)) if name in found), EMBEDDING)
+    repeated = [name for name in copies(cfg) if name in found and name != source]
+    _compare_shapes(cfg, found, source, repeated, folder)
+    if want is None:
+      dtypes = {stored.entry.dtype for stored in found.values()}
+      want = _BFLOAT16 if dtypes == {_BFLOAT16} else _FLOAT32
+    faults = [f'{n} differs from {source}' for n in repeated if _differ(found[n], found[source])]
+    frozen = {}
+    for path, group in groupby(names(cfg), lambda name: name.path):
+      out = _aligned(shapes(cfg)[path], want)
+      for name in group:
+        stored = found[source if name.hf == EMBEDDING else name.hf]
+        if bad := _fill(stored, name, out):
+          faults.append(f'{name.hf} has {bad:,} numbers that are not finite')
+      frozen[path] = jax.device_put(out)  # on a CPU this is `out` itself, not a copy
+  if faults:
+    fix = 'for lm_head.weight: tie_word_embeddings in config.json is false if the head is not tied'
+    differ = any('differs' in fault for fault in faults)
+    raise WeightsError(
+      'These weights are damaged.', where=str(folder), got=listed(faults), fix=fix if differ else ''
+    )
+  return cfg, frozen
+
+
+def save(
+  directory: str | Path,
+  cfg: Config,
+  frozen: Mapping[str, jax.Array],
+  max_shard_bytes: int = 5 * 10**9,
+) -> None:
+  """Writes config.json and model.safetensors, in shards with an index above `max_shard_bytes`.
+
+  Every file is written atomically, over those of an earlier model. Raises WeightsError where
+  `frozen` is not all of this T5, StorageError where the folder cannot be written.
+  """
+  directory = Path(directory)
+  compare(shapes(cfg), {path: array.shape for path, array in frozen.items()}, 'the arrays')
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise StorageError('This folder cannot be made.', where=str(directory)) from error
+  tensors = {name.hf: _lazy(name, frozen[name.path]) for name in names(cfg)}
+  shards = _shards(tensors, max_shard_bytes)
+  for file, members in shards.items():
+    # transformers refuses a file that does not say for which framework it was written.
+    tensor_file.write(directory / file, members, {'format': 'pt'})
+  if SINGLE not in shards:
+    total = sum(_bytes(tensor) for tensor in tensors.values())
+    where = {name: file for file, members in shards.items() for name in members}
+    _write_json(directory / INDEX, {'metadata': {'total_size': total}, 'weight_map': where})
+  _write_json(directory / 'config.json', to_hf(cfg))
+  # What an earlier save left would be read instead of this, or for nothing.
+  for old in directory.glob('model*.safetensors*'):
+    shard = re.fullmatch(r'model(-\d{5}-of-\d{5})?\.safetensors', old.name)
+    if (shard and old.name not in shards) or (old.name == INDEX and SINGLE in shards):
+      old.unlink()
+
+
+def _checked(dtype: Any) -> np.dtype | None:
+  """The dtype to load, which may be None. Raises ConfigError for one that T5 cannot live in."""
+  if dtype is None:
+    return None
+  try:
+    want = jnp.dtype(dtype)
+  except TypeError:
+    want = None
+  if want not in (_FLOAT32, _BFLOAT16):
+    half = want == np.float16
+    fix = "T5's activations exceed 65,504, the largest float16: take bfloat16" if half else ''
+    raise ConfigError('T5 is not loaded so.', expected='float32, bfloat16', got=f'{dtype}', fix=fix)
+  return want
+
+
+def _read_config(path: Path) -> Config:
+  """The Config that a config.json describes."""
+  fields = _read_json(path)
+  try:
+    return from_hf(fields)
+  except ConfigError as error:
+    told = {'expected': error.expected, 'got': error.got, 'fix': error.fix}
+    raise ConfigError(error.what, where=str(path), **told) from error
+
+
+def _open(folder: Path, stack: ExitStack) -> dict[str, Stored]:
+  """Every tensor of the folder, save for the stray one, its file open until `stack` closes."""
+  if (folder / SINGLE).exists():
+    files = [SINGLE]
+  elif (folder / INDEX).exists():
+    shards = _read_json(folder / INDEX).get('weight_map')
+    if not isinstance(shards, dict) or not all(map(_plain, shards.values())):
+      raise WeightsError('This index names no files.', where=str(folder / INDEX))
+    files = sorted(set(shards.values()))
+  else:
+    inside = sorted(child.name for child in folder.iterdir())
+    pickled = [name for name in inside if re.fullmatch(r'pytorch_model.*\.bin', name)]
+    raise WeightsError(
+      'This folder has its weights only as pickles.' if pickled else 'This folder has no weights.',
+      where=str(folder),
+      expected=f'{SINGLE}, or {INDEX} and its shards',
+      got=listed(inside) or 'nothing',
+      fix=tensor_file.CONVERT if pickled else '',
+    )
+  out: dict[str, Stored] = {}
+  for name in files:
+    entries = tensor_file.header(folder / name)
+    if twice := [tensor for tensor in entries if tensor in out]:
+      raise WeightsError('Two shards hold the same tensors.', where=name, got=listed(twice))
+    file = stack.enter_context(tensor_file.reading(folder / name))
+    out |= {tensor: Stored(file, entry) for tensor, entry in entries.items()}
+  return {name: stored for name, stored in out.items() if name != STRAY}
+
+
+def _plain(name: Any) -> bool:
+  """Whether an index names a file of its own folder."""
+  return isinstance(name, str) and re.fullmatch(r'[\w-][\w.-]*\.safetensors', name) is not None
+
+
+def _compare_shapes(
+  cfg: Config, found: Mapping[str, Stored], source: str, repeated: Iterable[str], folder: Path
+) -> None:
+  """Raises WeightsError unless the folder holds just this T5, in floats."""
+  want = {source if name.hf == EMBEDDING else name.hf: name.shape for name in names(cfg)}
+  want |= {name: want[source] for name in repeated}
+  floats = {tensor_file.DTYPES[code] for code in ('F64', 'F32', 'F16', 'BF16')}
+  got = {
+    # A number that is no float is no weight, whatever its shape: quantized, perhaps.
+    name: stored.entry.shape if stored.entry.dtype in floats else stored.entry.dtype
+    for name, stored in found.items()
+  }
+  compare(want, got, str(folder))
+
+
+def _blocks(entry: tensor_file.Entry) -> Iterator[tuple[int, int]]:
+  """Rows of a tensor, as many at a time as BLOCK bytes hold."""
+  step = max(1, BLOCK * entry.shape[0] // (entry.stop - entry.start))
+  for first in range(0, entry.shape[0], step):
+    yield first, min(first + step, entry.shape[0])
+
+
+def _fill(stored: Stored, name: Name, out: np.ndarray) -> int:
+  """Reads one tensor into its place in `out`; the count of its numbers that are not finite."""
+  target = out if name.layer is None else out[name.layer]
+  target = target.T if name.transpose else target
+  bad = 0
+  for first, last in _blocks(stored.entry):
+    place, part = target[first:last], stored.entry.rows(first, last)
+    straight = not name.transpose and part.dtype == out.dtype
+    block = place if straight else np.empty(part.shape, part.dtype)
+    tensor_file.read_into(stored.file, part, block)
+    if not straight:
+      with np.errstate(over='ignore'):  # what overflows is counted below
+        block = block.astype(out.dtype, copy=False)
+      place[...] = block
+    bad += block.size - int(np.count_nonzero(np.isfinite(block)))
+  return bad
+
+
+def _differ(a: Stored, b: Stored) -> bool:
+  """Whether two tensors of one shape differ in any number."""
+  for first, last in _blocks(a.entry):
+    blocks = []
+    for file, entry in a, b:
+      part = entry.rows(first, last)
+      tensor_file.read_into(file, part, block := np.empty(part.shape, part.dtype))
+      blocks.append(block)
+    if not np.array_equal(*blocks):
+      return True
+  return False
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+  """An empty array that XLA's CPU backend can use where it lies: on a boundary of 64 bytes."""
+  size = math.prod(shape) * dtype.itemsize
+  raw = np.empty(size + 64, np.uint8)
+  start = -raw.ctypes.data % 64
+  return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _lazy(name: Name, array: jax.Array) -> tensor_file.Lazy:
+  """One tensor of the file, taken out of its stack when it is written."""
+
+  def make() -> np.ndarray:
+    if name.layer is None:
+      whole = np.asarray(array)
+    else:
+      whole = np.asarray(jax.lax.dynamic_index_in_dim(array, name.layer, keepdims=False))
+    return whole.T if name.transpose else whole
+
+  return tensor_file.Lazy(np.dtype(array.dtype), name.shape, make)
+
+
+def _bytes(tensor: tensor_file.Lazy) -> int:
+  return math.prod(tensor.shape) * tensor.dtype.itemsize
+
+
+def _shards(
+  tensors: Mapping[str, tensor_file.Lazy], limit: int
+) -> dict[str, dict[str, tensor_file.Lazy]]:
+  """Tensors by file, in order, no file above `limit` bytes unless one tensor is."""
+  shards: list[dict[str, tensor_file.Lazy]] = []
+  room = -1
+  for name, tensor in tensors.items():
+    if _bytes(tensor) > room:
+      shards.append({})
+      room = limit
+    shards[-1][name] = tensor
+    room -= _bytes(tensor)
+  if len(shards) == 1:
+    return {SINGLE: shards[0]}
+  total = len(shards)
+  return {f'model-{i + 1:05}-of-{total:05}.safetensors': shard for i, shard in enumerate(shards)}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+  """A JSON object. Raises WeightsError for anything else."""
+  try:
+    fields = json.loads(path.read_text('utf-8'))
+  except (OSError, ValueError, RecursionError) as error:
+    raise WeightsError('This is no readable JSON.', where=str(path), got=str(error)) from error
+  if not isinstance(fields, dict):
+    raise WeightsError('This is no JSON object.', where=str(path))
+  return fields
+
+
+def _write_json(path: Path, fields: Mapping[str, Any]) -> None:
+  """Writes a JSON object atomically, in a form that is the same every time."""
+  with tensor_file.atomic(path) as file:
+    file.write((json.dumps(fields, indent=2, sort_keys=True) + '\n').encode())

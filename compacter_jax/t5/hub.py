@@ -1,0 +1,60 @@
+"""From the name of a model to the folder that holds its files."""
+
+import re
+from pathlib import Path
+
+from compacter_jax.errors import WeightsError
+from compacter_jax.t5.names import listed
+
+# Weights only as safetensors: a pickled copy would be fetched in vain.
+WANTED = (
+  'config.json',
+  '*.safetensors',
+  '*.safetensors.index.json',
+  'spiece.model',
+  'tokenizer*',
+  'special_tokens_map.json',
+)
+
+
+def resolve(name_or_dir: str | Path) -> Path:
+  """The folder itself, or that of a model on the Hugging Face Hub, fetched where it is not cached.
+
+  Raises WeightsError where there is neither, and says what is there.
+  """
+  path = Path(name_or_dir).expanduser()
+  if path.is_dir():
+    return path
+  if path.exists():
+    raise WeightsError('A model is a folder, not a file.', got=str(path), fix=f'give {path.parent}')
+  if not re.fullmatch(r'[\w-][\w.-]*(/[\w-][\w.-]*)?', str(name_or_dir)):
+    raise WeightsError('There is no such folder.', where=str(path), got=_neighbours(path))
+  return _snapshot(str(name_or_dir), path)
+
+
+def _snapshot(name: str, path: Path) -> Path:
+  """The folder of a model of the Hub."""
+  from huggingface_hub import errors, snapshot_download
+
+  try:
+    return Path(snapshot_download(name, allow_patterns=list(WANTED)))
+  except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+    what, fix = (
+      f'The Hub has no model {name!r}, or keeps it private.',
+      'look for a typing error; a private model needs `hf auth login`',
+    )
+    raise WeightsError(what, got=_neighbours(path), fix=fix) from error
+  except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+    raise WeightsError(
+      f'{name!r} is neither a folder nor in the cache, and the Hub cannot be reached.',
+      where=str(path.absolute()),
+      got=f'{_neighbours(path)}; {type(error).__name__}',
+      fix=f'where there is a network, run `hf download {name}`, then copy its folder here',
+    ) from error
+
+
+def _neighbours(path: Path) -> str:
+  """What lies in the deepest folder above `path` that exists."""
+  folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+  inside = sorted(child.name for child in folder.iterdir())
+  return f'{folder} holds {listed(inside) or "nothing"}'
