@@ -1,0 +1,58 @@
+"""How the columns of a row become the pieces of its source text (reference implementation)."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+Row = Mapping[str, Any]
+
+
+def named(*columns: str) -> Callable[[Row], list[str]]:
+  """row -> ['column:', text, ...] in the order of `columns`."""
+  return lambda row: [piece for c in columns for piece in (f'{c}:', row[c])]
+
+
+def without_markup(*columns: str) -> Callable[[Row], list[str]]:
+  """As `named`, with `<br>` read as a space and `<b>`, `</b>` dropped (MultiRC)."""
+  clean = lambda text: re.sub('</?b>', '', text.replace('<br>', ' '))
+  return lambda row: [piece for c in columns for piece in (f'{c}:', clean(row[c]))]
+
+
+def marked_spans(row: Row) -> list[str]:
+  """['text:', text] with the first span written `* span *` and the second `# span #` (WSC).
+
+  A span is looked for at its word only and without regard to case, since the official rows spell
+  it 'The table' within a sentence. Two kinds of span stay unmarked, as in the reference: one that
+  is not at its word (one official row), and a second that overlaps the first (one row too).
+  """
+  text, first, second = row['text'], _place(row, 'span1'), _place(row, 'span2')
+  if first and second and first[0] < second[1] and second[0] < first[1]:
+    second = None
+  places = [(*place, mark) for place, mark in ((first, '*'), (second, '#')) if place]
+  for start, end, mark in sorted(places, reverse=True):  # from the right: earlier places hold
+    text = f'{text[:start]}{mark} {text[start:end]} {mark}{text[end:]}'
+  return ['text:', text]
+
+
+def _place(row: Row, span: str) -> tuple[int, int] | None:
+  """Start and end of the span in the text, None if it is not at its word."""
+  text, wanted, index = row['text'], _folded(row[f'{span}_text']), row[f'{span}_index']
+  words = [match.start() for match in re.finditer(r'\S+', text)]
+  if not 0 <= index < len(words):
+    return None
+  start, end = words[index], words[index] + len(wanted)
+  return (start, end) if _folded(text[start:end]) == wanted else None
+
+
+def one_decimal(score: float) -> str:
+  """An STS-B score as text: 1.333 -> '1.3'.
+
+  Scores reached the reference as float32, which decides ties in decimal: 2.45 is read '2.5'.
+  """
+  return f'{np.round(float(np.float32(score)), 1):.1f}'
+
+
+def _folded(span: str) -> str:
+  return re.sub(r'\s', ' ', span).lower()
