@@ -1,0 +1,330 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compacter_jax.data.formats import EXCERPT, excerpt, flat, jsonl, text_of, tsv
+from compacter_jax.data.sources import LAYOUTS, LocalFiles
+from compacter_jax.data.tasks import TASKS, example
+from compacter_jax.errors import DataError
+
+STSB_HEADER = [
+  *('index', 'genre', 'filename', 'year', 'old_index', 'source1', 'source2'),
+  *('sentence1', 'sentence2', 'score'),
+]
+TABLES = {
+  'sst2': (
+    ['sentence', 'label'],
+    ['a "fine film ', '1'],
+    {'sentence': 'a "fine film ', 'label': 1},
+  ),
+  'cola': (None, ['gj04', '0', '*', 'Us love.'], {'sentence': 'Us love.', 'label': 0}),
+  'mrpc': (
+    ['\ufeffQuality', '#1 ID', '#2 ID', '#1 String', '#2 String'],
+    ['1', '7', '8', '"One', 'Two'],
+    {'sentence1': '"One', 'sentence2': 'Two', 'label': 1},
+  ),
+  'stsb': (
+    STSB_HEADER,
+    [*'0abcdef', 'One', 'Two', '3.800'],
+    {'sentence1': 'One', 'sentence2': 'Two', 'label': 3.8},
+  ),
+}
+SPANS = {'span1_index': 0, 'span2_index': 2, 'span1_text': 'Mark', 'span2_text': 'he'}
+ANSWERS = [{'text': 'a cup', 'idx': 9, 'label': 1}, {'text': '', 'idx': 10, 'label': 0}]
+RECORDS = {
+  'boolq': (
+    {'question': 'is it', 'passage': 'It is.', 'idx': 0, 'label': True},
+    [{'question': 'is it', 'passage': 'It is.', 'idx': 0, 'label': 1}],
+  ),
+  'copa': (
+    {'premise': 'p', 'choice1': 'a', 'choice2': 'b', 'question': 'cause', 'label': 0, 'idx': 3},
+    [{'premise': 'p', 'choice1': 'a', 'choice2': 'b', 'question': 'cause', 'label': 0, 'idx': 3}],
+  ),
+  'multirc': (
+    {
+      'idx': 4,
+      'passage': {
+        'text': 'It fell.',
+        'questions': [{'question': 'What?', 'idx': 6, 'answers': ANSWERS}],
+      },
+    },
+    [
+      {
+        'paragraph': 'It fell.',
+        'question': 'What?',
+        'answer': answer,
+        'idx': {'paragraph': 4, 'question': 6, 'answer': i},
+        'label': label,
+      }
+      for answer, i, label in (('a cup', 9, 1), ('', 10, 0))
+    ],
+  ),
+  'wsc': (
+    {'text': 'Mark says he can', 'target': SPANS, 'idx': 1, 'label': False},
+    [{'text': 'Mark says he can', 'idx': 1, 'label': 0} | SPANS],
+  ),
+}
+
+
+def table(name, *rows):
+  header = TABLES[name][0]
+  lines = ([header] if header else []) + list(rows)
+  return ''.join('\t'.join(line) + '\n' for line in lines)
+
+
+def write(folder, name, content):
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / name
+  path.write_bytes(content if isinstance(content, bytes) else content.encode())
+  return path
+
+
+def sst2(tmp_path, content):
+  write(tmp_path, 'train.tsv', content)
+  return LocalFiles(tmp_path, TASKS['sst2'])
+
+
+def copa(tmp_path, *lines):
+  write(tmp_path, 'train.jsonl', '\n'.join(lines))
+  return LocalFiles(tmp_path, TASKS['copa'])
+
+
+COPA = json.dumps(RECORDS['copa'][0])
+
+
+def test_every_task_has_a_layout():
+  assert set(LAYOUTS) == set(TASKS) == set(TABLES) | set(RECORDS)
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_tables_give_rows_with_the_usual_columns(name, tmp_path):
+  _, cells, row = TABLES[name]
+  write(tmp_path, 'train.tsv', table(name, cells, cells))
+  assert LocalFiles(tmp_path, TASKS[name]).rows('train') == [row, row]
+  example(TASKS[name], row, prefix=True)
+
+
+@pytest.mark.parametrize('name', RECORDS)
+def test_json_lines_give_rows_with_the_usual_columns(name, tmp_path):
+  record, rows = RECORDS[name]
+  write(tmp_path, 'val.jsonl', f'{json.dumps(record)}\n{json.dumps(record)}')
+  assert LocalFiles(tmp_path, TASKS[name]).rows('validation') == rows * 2
+  example(TASKS[name], rows[0], prefix=True)
+
+
+@pytest.mark.parametrize('place', ['.', 'SST-2', 'glue/SST-2'])
+@pytest.mark.parametrize('name', ['dev.tsv', 'val.tsv', 'validation.tsv'])
+def test_files_are_found_in_the_folder_or_below(place, name, tmp_path):
+  write(tmp_path / place, name, 'sentence\tlabel\ngood\t1\n')
+  assert len(LocalFiles(tmp_path, TASKS['sst2']).rows('validation')) == 1
+
+
+def test_a_missing_file_tells_what_is_there(tmp_path):
+  write(tmp_path, 'test.tsv', '')
+  (tmp_path / 'CoLA').mkdir()
+  with pytest.raises(DataError) as error:
+    LocalFiles(tmp_path, TASKS['sst2']).rows('validation')
+  assert error.value.where == str(tmp_path)
+  assert 'dev.tsv' in error.value.expected and 'glue/SST-2' in error.value.expected
+  assert error.value.got == 'CoLA/, test.tsv'
+
+
+def test_a_missing_folder_is_said_to_be_missing(tmp_path):
+  with pytest.raises(DataError, match='no such folder'):
+    LocalFiles(tmp_path / 'nowhere', TASKS['sst2']).rows('train')
+
+
+def test_two_files_for_one_split_are_refused(tmp_path):
+  for name in ('dev.tsv', 'validation.tsv'):
+    write(tmp_path, name, 'sentence\tlabel\ngood\t1\n')
+  with pytest.raises(DataError, match='more than one'):
+    LocalFiles(tmp_path, TASKS['sst2']).rows('validation')
+
+
+@given(
+  st.lists(
+    st.text(
+      st.characters(exclude_categories=['Cs'], exclude_characters='\t\n\r\0'), min_size=1
+    ).filter(str.strip),
+    min_size=1,
+    max_size=5,
+  )
+)
+def test_rows_in_are_rows_out(sentences):
+  text = 'sentence\tlabel\r\n' + ''.join(f'{s}\t1\r\n' for s in sentences)
+  lines = list(LAYOUTS['sst2'].read(text))
+  assert [(line.row['sentence'], line.problem) for line in lines] == [(s, '') for s in sentences]
+
+
+@pytest.mark.parametrize('odd', ['\u2028', '\x85', '\x0b', '\x0c', '\r', '"', "''", '\ufeff'])
+def test_only_a_newline_ends_a_line_and_quotes_are_literal(odd, tmp_path):
+  rows = sst2(tmp_path, f'sentence\tlabel\ngood{odd} film\t1\n').rows('train')
+  assert rows == [{'sentence': f'good{odd} film', 'label': 1}]
+
+
+@pytest.mark.parametrize('end', ['', '\n', '\r\n'])
+def test_the_last_line_needs_no_end(end, tmp_path):
+  assert len(sst2(tmp_path, f'sentence\tlabel\r\ngood\t1\r\nbad\t0{end}').rows('train')) == 2
+
+
+def test_a_long_line_is_a_line(tmp_path):
+  rows = sst2(tmp_path, f'sentence\tlabel\n{"x" * 10**7}\t1\n').rows('train')
+  assert len(rows[0]['sentence']) == 10**7
+
+
+@pytest.mark.parametrize(
+  ('line', 'problem'),
+  [
+    ('good', 'expected 2 columns, got 1'),
+    ('', 'expected 2 columns, got 1'),
+    ('good\t1\t', 'expected 2 columns, got 3'),
+    ('\t1', 'sentence: empty'),
+    ('good\t', 'label: expected int'),
+    ('good\tone', 'label: expected int'),
+    ('good\t1.0', 'label: expected int'),
+    ('good\t1_0', 'label: expected int'),
+    ('good\t 1', 'label: expected int'),
+    ('good\t\u0661', 'label: expected int'),
+    ('good\tnan', 'label: expected int'),
+    ('good\t2', 'label: expected one of 0, 1, got 2'),
+    ('good\t-1', 'unlabelled test split'),
+  ],
+)
+def test_a_bad_table_row_is_named(line, problem, tmp_path):
+  with pytest.raises(DataError) as error:
+    sst2(tmp_path, f'sentence\tlabel\nfine\t1\n{line}\nfine\t0\n').rows('train')
+  assert error.value.where == f'{tmp_path / "train.tsv"}:3'
+  assert problem in error.value.got and 'train.tsv:3: ' in error.value.got
+
+
+@pytest.mark.parametrize('score', ['nan', 'inf', '-0.5', '5.1', '', 'x', '1e0'])
+def test_a_score_out_of_range_is_refused(score, tmp_path):
+  write(tmp_path, 'train.tsv', table('stsb', [*'0abcdef', 'One', 'Two', score]))
+  with pytest.raises(DataError, match='train.tsv:2: (score|label)'):
+    LocalFiles(tmp_path, TASKS['stsb']).rows('train')
+
+
+@pytest.mark.parametrize(
+  ('line', 'problem'),
+  [
+    ('', 'Expecting value'),
+    ('{"premise": "p"', 'column 16'),
+    ('[1]', 'expected a JSON object, got a list'),
+    (COPA.replace('"label": 0', '"label": NaN'), 'NaN is not a JSON value'),
+    (COPA.replace('{', '{"label": 1, ', 1), 'label: the key occurs twice'),
+    (COPA.replace('"label": 0, ', ''), 'label: missing'),
+    (COPA.replace('"label": 0', '"label": "0"'), "got '0'"),
+    (COPA.replace('"choice1": "a", ', ''), 'choice1: missing'),
+    (COPA.replace('"a"', '["a"]'), 'choice1: expected str, got list'),
+    (COPA.replace('"a"', '""'), 'choice1: empty'),
+    (COPA.replace('"a"', r'"\ud800"'), 'lone surrogate'),
+    (COPA.replace('"a"', r'"\u0000"'), 'NUL'),
+    ('[' * 100_000, 'recursion'),
+    (COPA.replace('"label": 0', f'"label": {"9" * 5000}'), 'digits'),
+  ],
+)
+def test_a_bad_json_line_is_named(line, problem, tmp_path):
+  with pytest.raises(DataError) as error:
+    copa(tmp_path, COPA, line, COPA).rows('train')
+  assert 'train.jsonl:2: ' in error.value.got and problem in error.value.got
+
+
+@pytest.mark.parametrize(
+  ('old', 'new', 'problem'),
+  [
+    ('"passage"', '"text"', 'passage: expected dict, missing'),
+    ('"questions"', '"q"', 'questions: expected list, missing'),
+    ('"answers"', '"a"', 'answers: expected list, missing'),
+    ('"idx": 6', '"idx": true', 'idx: expected int, got bool'),
+    ('"text": "a cup"', '"text": 3', 'text: expected str, got int'),
+    ('"label": 1', '"label": 2', 'label: expected one of 0, 1, got 2'),
+    ('"label": 1', '"Label": 1', 'label: missing'),
+    (json.dumps(ANSWERS), '[]', 'has no answers'),
+    (json.dumps(ANSWERS), '[5]', 'expected a JSON object, got a int'),
+  ],
+)
+def test_nested_records_are_checked(old, new, problem, tmp_path):
+  text = json.dumps(RECORDS['multirc'][0])
+  assert text.count(old) == 1
+  write(tmp_path, 'train.jsonl', text.replace(old, new))
+  with pytest.raises(DataError) as error:
+    LocalFiles(tmp_path, TASKS['multirc']).rows('train')
+  assert problem in error.value.got
+
+
+def test_at_most_twenty_rows_are_listed_and_all_are_counted(tmp_path):
+  with pytest.raises(DataError) as error:
+    sst2(tmp_path, 'sentence\tlabel\n' + '\x1b[2J evil\t9\n' * 25).rows('train')
+  assert error.value.what.startswith('25 rows')
+  assert error.value.got.count('train.tsv:') == 20
+  assert error.value.got.endswith('and 5 more')
+  assert '\x1b' not in str(error.value)
+
+
+def test_a_foreign_header_is_refused(tmp_path):
+  with pytest.raises(DataError, match='expected the header sentence'):
+    sst2(tmp_path, 'label\tsentence\n1\tgood\n').rows('train')
+
+
+@pytest.mark.parametrize('content', ['', 'sentence\tlabel\n'])
+def test_a_file_without_rows_is_refused(content, tmp_path):
+  with pytest.raises(DataError, match='no rows'):
+    sst2(tmp_path, content).rows('train')
+
+
+@pytest.mark.parametrize(
+  ('content', 'at', 'line'),
+  [(b'sentence\tlabel\nna\xefve\t1\n', 17, 2), (b'sentence\tlabel\n\xed\xa0\x80\t1\n', 15, 2)],
+)
+def test_another_encoding_is_refused_with_its_place(content, at, line, tmp_path):
+  path = write(tmp_path, 'train.tsv', content)
+  with pytest.raises(DataError) as error:
+    text_of(path)
+  assert error.value.where == f'{path}:{line}'
+  assert f'byte {at} of' in error.value.got
+
+
+def test_a_nul_is_refused_with_its_place(tmp_path):
+  with pytest.raises(DataError, match='NUL at byte 19 of'):
+    sst2(tmp_path, b'sentence\tlabel\ngood\0\t1\n').rows('train')
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_rows_or_a_data_error(content):
+  text = content.decode('utf-8', 'ignore')
+  for lines in (LAYOUTS['sst2'].read(text), LAYOUTS['cola'].read(text), jsonl(text, flat)):
+    assert all(line.problem or isinstance(line.row, dict) for line in lines)
+
+
+json_values = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+  lambda inner: (
+    st.lists(inner, max_size=3)
+    | st.dictionaries(
+      st.sampled_from(['passage', 'questions', 'answers', 'idx', 'text', 'label', 'target']), inner
+    )
+  ),
+)
+
+
+@given(json_values)
+def test_any_json_is_rows_or_a_problem(value):
+  for name in RECORDS:
+    for line in LAYOUTS[name].read(json.dumps(value)):
+      assert line.problem or isinstance(line.row, dict)
+
+
+@given(st.text(max_size=200))
+def test_excerpts_are_short_and_harmless(text):
+  shown = excerpt(text)
+  assert len(shown) <= EXCERPT and shown.isascii() and shown.isprintable()
+
+
+def test_tables_name_the_line_of_the_file():
+  text = 'a\t1\nb\t2\n'
+  with_header = tsv('s\tl\n' + text, ('s', 'l'), {'sentence': 's'}, 'l', int)
+  without = tsv(text, ('s', 'l'), {'sentence': 's'}, 'l', int, header=False)
+  assert [line.number for line in with_header] == [2, 3]
+  assert [line.number for line in without] == [1, 2]
