@@ -51,8 +51,7 @@ class Encoded:
   def fingerprint(self) -> str:
     """SHA-256, in hex, of all ids in their order: rows, texts, tokenizer and truncation."""
     digest = hashlib.sha256()
-    for ids in (*self.sources, *self.targets):
-      digest.update(len(ids).to_bytes(4, 'little'))
+    for ids in (*self.sources, *self.targets):  # each ends with the end of sequence
       digest.update(ids.astype('<i4').tobytes())
     return digest.hexdigest()
 

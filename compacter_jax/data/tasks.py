@@ -109,7 +109,7 @@ def _label_fault(labels: tuple[str, ...] | None, row: Row) -> str:
     number = isinstance(label, int | float | np.number) and not isinstance(label, bool)
     fine = number and math.isfinite(label) and low <= label <= high
     return '' if fine else f'label: expected a number from {low} to {high}, got {label!r}'
-  whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
+  whole = isinstance(label, int | np.integer)  # not True: its text is no digit
   if whole and str(label) in labels:
     return ''
   hidden = '; -1 marks the rows of an unlabelled test split' if whole and label == -1 else ''

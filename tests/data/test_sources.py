@@ -121,6 +121,12 @@ def test_files_are_found_in_the_folder_or_below(place, name, tmp_path):
   assert len(LocalFiles(tmp_path, TASKS['sst2']).rows('validation')) == 1
 
 
+@pytest.mark.parametrize('place', ['COPA', 'superglue/COPA'])
+def test_superglue_has_a_folder_too(place, tmp_path):
+  write(tmp_path / place, 'train.jsonl', COPA)
+  assert len(LocalFiles(tmp_path, TASKS['copa']).rows('train')) == 1
+
+
 def test_a_missing_file_tells_what_is_there(tmp_path):
   write(tmp_path, 'test.tsv', '')
   (tmp_path / 'CoLA').mkdir()
@@ -160,8 +166,8 @@ def test_rows_in_are_rows_out(sentences):
 
 @pytest.mark.parametrize('odd', ['\u2028', '\x85', '\x0b', '\x0c', '\r', '"', "''", '\ufeff'])
 def test_only_a_newline_ends_a_line_and_quotes_are_literal(odd, tmp_path):
-  rows = sst2(tmp_path, f'sentence\tlabel\ngood{odd} film\t1\n').rows('train')
-  assert rows == [{'sentence': f'good{odd} film', 'label': 1}]
+  rows = sst2(tmp_path, f'sentence\tlabel\n{odd}good{odd} film\t1\n').rows('train')
+  assert rows == [{'sentence': f'{odd}good{odd} film', 'label': 1}]
 
 
 @pytest.mark.parametrize('end', ['', '\n', '\r\n'])

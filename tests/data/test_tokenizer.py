@@ -125,12 +125,19 @@ def test_a_model_without_the_tokens_of_t5_is_refused(missing, tmp_path):
     load_tokenizer(tmp_path / 'x.model')
 
 
-@pytest.mark.parametrize('name', ['/no/such/place', './here', '~/x', 'a/b/c', 'spiece.model', ''])
+@pytest.mark.parametrize('name', ['/no/such/place', './here', '~/x', 'a/b/c', 'spiece.model'])
 def test_a_path_that_is_missing_is_not_looked_for_on_the_hub(name, monkeypatch, tmp_path):
   monkeypatch.setattr('huggingface_hub.hf_hub_download', lambda *_: pytest.fail('asked the Hub'))
   monkeypatch.chdir(tmp_path)
   with pytest.raises(WeightsError):
     load_tokenizer(name)
+
+
+def test_no_name_is_not_the_current_folder(folder, monkeypatch):
+  monkeypatch.chdir(folder)
+  assert load_tokenizer('.').vocab_size == 140
+  with pytest.raises(WeightsError, match='no such tokenizer'):
+    load_tokenizer('')
 
 
 def test_a_name_that_cannot_be_fetched_says_why(monkeypatch):
