@@ -71,12 +71,7 @@ def encode(
   """
   if not examples:
     raise DataError('There are no rows to encode.', expected='at least 1', got='0')
-  if max_source < 2 or max_target < 2:
-    raise ConfigError(
-      'A text needs room for one id and the end of sequence.',
-      expected='lengths of at least 2',
-      got=f'max_source {max_source}, max_target {max_target}',
-    )
+  _check_lengths(max_source, max_target)
   if tokenizer.pad_id != PAD:
     raise WeightsError(
       "The tokenizer's padding is not T5's.", expected=f'id {PAD}', got=str(tokenizer.pad_id)
@@ -182,6 +177,15 @@ def _padded(texts: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
 
 def _rounded_up(length: int, step: int) -> int:
   return -(-length // step) * step
+
+
+def _check_lengths(max_source: int, max_target: int) -> None:
+  if max_source < 2 or max_target < 2:
+    raise ConfigError(
+      'A text needs room for one id and the end of sequence.',
+      expected='lengths of at least 2',
+      got=f'max_source {max_source}, max_target {max_target}',
+    )
 
 
 def _check_targets(
