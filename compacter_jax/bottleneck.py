@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
+from compacter_jax.errors import ConfigError
+
 ACTIVATIONS: dict[str, Callable] = {
   'gelu_new': lambda x: jax.nn.gelu(x, approximate=True),  # the tanh form, as in the paper's runs
   'gelu': lambda x: jax.nn.gelu(x, approximate=False),
@@ -22,5 +24,9 @@ class Bottleneck(nn.Module):
 
   def __call__(self, z, down_shared=(), up_shared=()):
     """z: [..., D] -> [..., D].  Further arguments of each projection follow."""
+    if self.activation not in ACTIVATIONS:
+      raise ConfigError(
+        'Unknown activation.', expected=f'one of {sorted(ACTIVATIONS)}', got=repr(self.activation)
+      )
     hidden = ACTIVATIONS[self.activation](self.down(z, *down_shared))
     return z + self.up(hidden, *up_shared)

@@ -10,7 +10,9 @@ class CompacterError(Exception):
 
   exit_code = 1
 
-  def __init__(self, what: str, *, where: str = '', expected: str = '', got: str = '', fix: str = ''):
+  def __init__(
+    self, what: str, *, where: str = '', expected: str = '', got: str = '', fix: str = ''
+  ):
     self.what, self.where, self.expected, self.got, self.fix = what, where, expected, got, fix
     parts = ('where', where), ('expected', expected), ('got', got), ('fix', fix)
     super().__init__('\n'.join([what, *(f'  {name}: {text}' for name, text in parts if text)]))

@@ -15,12 +15,22 @@ from jax import Array
 from compacter_jax import inits
 from compacter_jax.errors import ConfigError
 
-A_INITS = {'normal': inits.normal, 'uniform': inits.uniform}
-B_INITS = {
+_A_INITS = {'normal': inits.normal, 'uniform': inits.uniform}
+_B_INITS = {
   'glorot_uniform': lambda std: inits.glorot_uniform,
   'glorot_normal': lambda std: inits.glorot_normal,
   'normal': inits.normal,
 }
+
+
+def a_initialiser(name: str, range_: float) -> inits.Init:
+  """The initialiser of A: 'normal' (std range_) or 'uniform' (bound range_)."""
+  return _choose('a_init', name, _A_INITS)(range_)
+
+
+def b_initialiser(name: str, range_: float) -> inits.Init:
+  """That of B or its factors: 'glorot_uniform', 'glorot_normal' or 'normal' (std range_)."""
+  return _choose('b_init', name, _B_INITS)(range_)
 
 
 def kron_sum(a: Array, b: Array) -> Array:
@@ -55,7 +65,7 @@ ROUTES = 'kron', 'contracted', 'factored'
 
 def check_divides(n: int, **sizes: int) -> None:
   """Raises a ConfigError that names the n which would do, unless n divides every size."""
-  if all(size % n == 0 for size in sizes.values()):
+  if n > 0 and all(size % n == 0 for size in sizes.values()):
     return
   fits = [m for m in range(1, min(sizes.values()) + 1) if all(v % m == 0 for v in sizes.values())]
   raise ConfigError(
@@ -104,7 +114,6 @@ class HypercomplexDense(nn.Module):
   @nn.compact
   def __call__(self, x: Array, shared: dict[str, Array] | None = None) -> Array:
     """x: [..., fan_in] -> [..., features], in the dtype of x."""
-    check_divides(self.n, fan_in=x.shape[-1], features=self.features)
     own = functools.partial(self._own, shared or {})
     a_shapes, b_shapes = shapes(x.shape[-1], self.features, self.n, self.rank, self.factorized_a)
     a = functools.reduce(jnp.matmul, [own(*item, self._a_array) for item in a_shapes.items()])
@@ -118,19 +127,24 @@ class HypercomplexDense(nn.Module):
     return shared[name] if name in shared else make(name, shape)
 
   def _a_array(self, name, shape):
-    init = _choose('a_init', self.a_init, A_INITS)(self.a_range)
+    init = a_initialiser(self.a_init, self.a_range)
     if self.learn_a:
       return self.param(name, init, shape)
     return self.variable('constants', name, lambda: init(self.make_rng('params'), shape)).value
 
   def _b_array(self, name, shape):
-    return self.param(name, _choose('b_init', self.b_init, B_INITS)(self.b_range), shape)
+    return self.param(name, b_initialiser(self.b_init, self.b_range), shape)
 
 
 def shapes(
   fan_in: int, features: int, n: int, rank: int | None, factorized_a: bool
 ) -> tuple[dict[str, tuple], dict[str, tuple]]:
-  """The arrays that make up A and B of one layer, by name: two dicts of shapes."""
+  """The arrays that make up A and B of one layer, by name: two dicts of shapes.
+
+  Raises:
+    ConfigError: n does not divide fan_in or features.
+  """
+  check_divides(n, fan_in=fan_in, features=features)
   k, p = fan_in // n, features // n
   a = {'a_left': (n, n, 1), 'a_right': (n, 1, n)} if factorized_a else {'a': (n, n, n)}
   b = {'b': (n, k, p)} if rank is None else {'s': (n, k, rank), 't': (n, rank, p)}

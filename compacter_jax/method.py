@@ -137,7 +137,7 @@ def match(
   Layers count from 0; None means all, an empty collection none.
 
   Raises:
-    ConfigError: nothing matches, or a layer does not exist.
+    ConfigError: nothing matches, no layer is left, or one does not exist.
   """
   hits = {path: site for path, site in sites.items() if re.fullmatch(where, path)}
   if not hits:
@@ -158,6 +158,13 @@ def match(
     for start, stop in _runs(f'{stack}_layers', layers, site.depth):
       part = site if stop - start == site.depth else _part(site, start, stop)
       out[part.path] = part
+  if not out:
+    raise ConfigError(
+      f'No layer is left of the sites that match {where!r}.',
+      where='encoder_layers, decoder_layers',
+      expected='at least one layer',
+      got=f'{encoder_layers}, {decoder_layers}',
+    )
   return out
 
 

@@ -82,7 +82,7 @@ class Model:
   def loss(self, tuned: Tuned, frozen: Flat, batch: Batch, key=None) -> Array:
     """Cross entropy, the mean over the batch's label tokens."""
     total, tokens = self.loss_sum(tuned, frozen, batch, key)
-    return total / jnp.maximum(tokens, 1)
+    return total / jnp.maximum(tokens, 1).astype(total.dtype)
 
   def generate(self, tuned: Tuned, frozen: Flat, source: Array, steps: int) -> Array:
     """Greedy decoding.  source: [B,S] -> [B,steps] ids, padded after the end token."""
@@ -122,10 +122,3 @@ def shift_right(target: Array, cfg: Config) -> Array:
 def abstract(cfg: Config) -> dict[str, jax.ShapeDtypeStruct]:
   """T5's weights by path as shapes, none made."""
   return {path: jax.ShapeDtypeStruct(shape, jnp.float32) for path, shape in shapes(cfg).items()}
-
-
-def random_weights(cfg: Config, key: Array) -> Flat:
-  """T5's weights freshly drawn, as T5 draws them before pretraining."""
-  ids = jnp.zeros((1, 1), jnp.int32)
-  params = jax.jit(T5(cfg).init)(key, ids, ids)['params']
-  return dict(traverse_util.flatten_dict(params, sep='/'))

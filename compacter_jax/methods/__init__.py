@@ -4,15 +4,16 @@
 method, so that adding a file adds a method.
 """
 
-import dataclasses
-import difflib
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from typing import Any
 
+from compacter_jax import settings
+from compacter_jax.chain import chain
 from compacter_jax.errors import ConfigError
-from compacter_jax.method import Method
+from compacter_jax.method import Method, fields
 
 
 def names() -> list[str]:
@@ -23,13 +24,7 @@ def names() -> list[str]:
 def method_class(name: str) -> type[Method]:
   """The method that the file `name` defines.  Raises ConfigError for an unknown name."""
   if name not in names():
-    near = difflib.get_close_matches(name, names(), 1)
-    raise ConfigError(
-      f'There is no method {name!r}.',
-      expected=f'one of {names()}',
-      got=repr(name),
-      fix=f'did you mean {near[0]!r}?' if near else '',
-    )
+    raise settings.unknown(f'There is no method {name!r}.', name, names())
   module = importlib.import_module(f'{__name__}.{name}')
   found = [
     value
@@ -44,17 +39,32 @@ def load(name: str, **fields: Any) -> Method:
   """A method by the name of its file, e.g. load('compacter', n=4).
 
   Raises:
-    ConfigError: no such method or field; the message lists those there are.
+    ConfigError: no such method or field, or a value of the wrong type.
   """
-  cls = method_class(name)
-  known = [field.name for field in dataclasses.fields(cls)]
-  for field in fields:
-    if field not in known:
-      near = difflib.get_close_matches(field, known, 1)
+  return settings.build(method_class(name), fields, f'the method {name!r}')
+
+
+def from_config(config: Mapping[str, Any]) -> Method:
+  """A method from settings: {'name': 'compacter', 'n': 4}, or several of these by name: a chain.
+
+  Raises:
+    ConfigError: as `load`, or if the settings are neither.
+  """
+  if 'name' in config:
+    return load(**config)
+  for part, inner in config.items():
+    if not isinstance(inner, Mapping) or 'name' not in inner:
       raise ConfigError(
-        f'The method {name!r} has no setting {field!r}.',
-        expected=f'one of {known}',
-        got=repr(field),
-        fix=f'did you mean {near[0]!r}?' if near else '',
+        'This part of the method does not say which method it is.',
+        where=f'method.{part}',
+        expected=f'settings with a name out of {", ".join(names())}',
+        got=repr(inner),
       )
-  return cls(**fields)
+  return chain(**{part: load(**inner) for part, inner in config.items()})
+
+
+def to_config(method: Method) -> dict[str, Any]:
+  """The inverse of `from_config`, with every field."""
+  if isinstance(method, chain):
+    return {name: to_config(part) for name, part in method.parts}
+  return {'name': type(method).__module__.rpartition('.')[2], **fields(method)}

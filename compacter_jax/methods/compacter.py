@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from compacter_jax.bottleneck import Bottleneck
-from compacter_jax.hypercomplex import A_INITS, B_INITS, HypercomplexDense, shapes
+from compacter_jax.errors import ConfigError
+from compacter_jax.hypercomplex import HypercomplexDense, a_initialiser, b_initialiser, shapes
 from compacter_jax.method import Method, Spec, Tuned, declare, init, is_spec, match
 
 
@@ -29,10 +30,10 @@ class Compacter(Method):
     factorized_a: A_i = l_i r_i of rank one.
     learn_a: whether A trains; else it is drawn from `seed` and stays.
     share_b: one B for all projections down and one for all projections up.
-    a_init, a_range: 'normal' (std a_range) or 'uniform' (bound a_range). As published, a_range is
-      1e-4 for an A that is shared ('uniform': 1) and 0.01 for one that is not.
-    b_init, b_range: 'glorot_uniform', 'glorot_normal' or 'normal' (std b_range; as published 1e-4,
-      and 0.01 where B is shared).
+    a_init, a_range: 'normal' (std a_range) or 'uniform' (bound a_range). None is as published:
+      1e-4 for an A that is shared ('uniform': 1), 0.01 for one that is not.
+    b_init, b_range: 'glorot_uniform', 'glorot_normal' or 'normal' (std b_range). None is as
+      published: 1e-4, and 0.01 for a B that is shared.
     activation: 'gelu_new', 'gelu', 'relu' or 'silu'.
     bias: whether the projections have biases.
     where: pattern of the sites.
@@ -49,9 +50,9 @@ class Compacter(Method):
   learn_a: bool = True
   share_b: bool = False
   a_init: str = 'normal'
-  a_range: float = 1e-4
+  a_range: float | None = None
   b_init: str = 'glorot_uniform'
-  b_range: float = 1e-4
+  b_range: float | None = None
   activation: str = 'gelu_new'
   bias: bool = True
   where: str = r'.*/(self_attention|ffn)'
@@ -78,34 +79,54 @@ class Compacter(Method):
     return self._module(y.shape[-1]).apply({'params': p}, y, *_per_projection(shared))
 
   def _declared(self, sites):
-    """Everything but the seed's difference: A declared whether or not it is trained."""
+    """All arrays, A too whether or not it is trained."""
+    if self.share_a and self.share_b and not self.bias:
+      raise ConfigError(
+        'No site would have an array of its own.',
+        where='share_a, share_b, bias',
+        expected='a bias, or something that is not shared',
+      )
     hits = match(sites, self.where, self.encoder_layers, self.decoder_layers)
-    shared = self._shared(next(iter(hits.values())).fan_out)
+    shared = self._shared({site.fan_out for site in hits.values()})
     arrays = jax.tree.map(lambda s: jnp.zeros(s.shape), shared, is_leaf=is_spec)
     inputs = _per_projection(arrays)
     return Tuned(
       {path: declare(self._module(s.fan_out), s, *inputs) for path, s in hits.items()}, shared
     )
 
-  def _shared(self, d_model):
+  def _shared(self, sizes):
     """What all sites share: A under its own name, B under that of its projection."""
-    a, down = shapes(d_model, self.width, self.n, self.rank, self.factorized_a)
-    _, up = shapes(self.width, d_model, self.n, self.rank, self.factorized_a)
-    spec = lambda init, range_: lambda shape: Spec(shape, init(range_), (None,) * len(shape))
-    out = _map(spec(A_INITS[self.a_init], self.a_range), a) if self.share_a else {}
+    if self.share_b and len(sizes) > 1:
+      raise ConfigError(
+        'Sites of different sizes cannot share B.',
+        where='share_b',
+        expected='a pattern `where` whose sites have outputs of one size',
+        got=f'{self.where!r}, whose sites have outputs of {sorted(sizes)}',
+      )
+    size, a_range, b_range = min(sizes), *self._ranges()
+    a, down = shapes(size, self.width, self.n, self.rank, self.factorized_a)
+    _, up = shapes(self.width, size, self.n, self.rank, self.factorized_a)
+    out = _specs(a, a_initialiser(self.a_init, a_range)) if self.share_a else {}
     if self.share_b:
-      b = spec(B_INITS[self.b_init], self.b_range)
-      out |= {'down': _map(b, down), 'up': _map(b, up)}
+      init = b_initialiser(self.b_init, b_range)
+      out |= {'down': _specs(down, init), 'up': _specs(up, init)}
     return out
+
+  def _ranges(self):
+    """a_range and b_range, as published where they are None."""
+    a = 0.01 if not self.share_a else 1.0 if self.a_init == 'uniform' else 1e-4
+    b = 0.01 if self.share_b else 1e-4
+    return a if self.a_range is None else self.a_range, b if self.b_range is None else self.b_range
 
   def _trained(self, name):
     return self.learn_a or not name.startswith('a')
 
   def _module(self, features):
-    keys = 'n', 'rank', 'factorized_a', 'a_init', 'a_range', 'b_init', 'b_range', 'bias', 'route'
+    keys = 'n', 'rank', 'factorized_a', 'a_init', 'b_init', 'bias', 'route'
+    options = {key: getattr(self, key) for key in keys}
+    options['a_range'], options['b_range'] = self._ranges()
     # No parent: the module is made while T5 runs, but is no part of it.
-    options = {'parent': None, **{key: getattr(self, key) for key in keys}}
-    layer = functools.partial(HypercomplexDense, **options)
+    layer = functools.partial(HypercomplexDense, **options, parent=None)
     return Bottleneck(layer(self.width), layer(features), self.activation, parent=None)
 
 
@@ -115,8 +136,8 @@ def _per_projection(shared):
   return [({**a, **shared[name]} if name in shared else a,) for name in ('down', 'up')]
 
 
-def _map(f, tree):
-  return {name: f(leaf) for name, leaf in tree.items()}
+def _specs(shapes, init):
+  return {name: Spec(shape, init, (None,) * len(shape)) for name, shape in shapes.items()}
 
 
 def _leaves(tree, keep):

@@ -1,1 +1,8 @@
 """T5 and its family: configs, network, decoding, files."""
+
+from compacter_jax.t5.config import Config, count, shapes
+from compacter_jax.t5.files import load, save
+from compacter_jax.t5.network import random_weights
+from compacter_jax.t5.sizes import SIZES, size_named
+
+__all__ = ['SIZES', 'Config', 'count', 'load', 'random_weights', 'save', 'shapes', 'size_named']

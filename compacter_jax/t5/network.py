@@ -332,3 +332,10 @@ class T5(nn.Module):
     table = self.token_embedding.astype(y.dtype)
     logits = jnp.einsum('btd,vd->btv', scaled, table, preferred_element_type=jnp.float32)
     return hook('lm_head', scaled, logits)
+
+
+def random_weights(cfg: Config, key: Array) -> dict[str, Array]:
+  """T5's weights freshly drawn, as T5 draws them before pretraining."""
+  ids = jnp.zeros((1, 1), jnp.int32)
+  params = jax.jit(T5(cfg).init)(key, ids, ids)['params']
+  return dict(traverse_util.flatten_dict(params, sep='/'))

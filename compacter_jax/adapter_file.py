@@ -1,0 +1,185 @@
+"""The adapter file: what was tuned, how it is grafted, and the one base that it fits.
+
+A folder with `adapter.safetensors` (arrays by flat names) and `adapter.json` (everything else).
+The JSON is written last and holds the hash of the arrays: both are whole, or there is no adapter.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import compacter_jax
+from compacter_jax import method as method_lib
+from compacter_jax import methods, settings, tensor_file
+from compacter_jax.errors import CompacterError, StorageError, WeightsError
+from compacter_jax.method import Flat, Tuned
+from compacter_jax.model import Model
+from compacter_jax.t5.config import Config
+
+ARRAYS, DESCRIPTION = 'adapter.safetensors', 'adapter.json'
+FORMAT = 1
+
+
+def fingerprint(weights: Mapping[str, Any]) -> str:
+  """SHA-256, in hex, of all weights with their paths, dtypes and shapes."""
+  digest = hashlib.sha256()
+  for path, weight in sorted(weights.items()):
+    array = np.asarray(weight)
+    digest.update(f'{path} {array.dtype} {array.shape}\n'.encode())
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+  return digest.hexdigest()
+
+
+def save(
+  directory: str | Path,
+  model: Model,
+  tuned: Tuned,
+  base: str,
+  tokenizer: str = '',
+  seed: int | None = None,
+  notes: Mapping[str, Any] | None = None,
+) -> None:
+  """Writes the adapter.
+
+  base, tokenizer: fingerprints of T5's weights, all of them, and of the tokenizer.
+  notes: anything more to keep, as JSON: the task, the lengths, the scores.
+  Raises StorageError where it cannot be written.
+  """
+  directory = Path(directory)
+  arrays = {name: np.asarray(array) for name, array in _flat(tuned).items()}
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise StorageError(
+      'There can be no such folder.', where=str(directory), got=str(error)
+    ) from error
+  tensor_file.write(directory / ARRAYS, arrays)
+  description = {
+    'format': FORMAT,
+    'version': compacter_jax.__version__,
+    'method': methods.to_config(model.method),
+    't5': dataclasses.asdict(model.cfg),
+    'dtype': model.dtype,
+    'base': base,
+    'tokenizer': tokenizer,
+    'seed': seed,
+    'arrays': _hash(directory / ARRAYS),
+    'notes': dict(notes or {}),
+  }
+  with tensor_file.atomic(directory / DESCRIPTION) as file:
+    file.write(json.dumps(description, indent=1).encode())
+
+
+def describe(directory: str | Path) -> dict[str, Any]:
+  """The content of adapter.json.  Raises WeightsError if there is no whole adapter."""
+  path = Path(directory) / DESCRIPTION
+  try:
+    described = json.loads(path.read_bytes())
+  except FileNotFoundError as error:
+    found = sorted(p.name for p in path.parent.glob('*')) if path.parent.is_dir() else 'no folder'
+    raise WeightsError(
+      'There is no adapter here.', where=str(path), expected=DESCRIPTION, got=str(found)
+    ) from error
+  except (OSError, ValueError) as error:
+    raise WeightsError(
+      'This adapter is damaged.', where=str(path), expected='JSON', got=str(error)
+    ) from error
+  keys = 'format', 'method', 't5', 'base', 'arrays'
+  if not isinstance(described, dict) or any(key not in described for key in keys):
+    raise WeightsError(
+      'This adapter is incomplete.',
+      where=str(path),
+      expected=f'the keys {", ".join(keys)}',
+      got=str(sorted(described))[:200],
+    )
+  if described['format'] != FORMAT:
+    raise WeightsError(
+      'This adapter is of another format.',
+      where=str(path),
+      expected=str(FORMAT),
+      got=repr(described['format']),
+      fix=f'use the version that wrote it, {described.get("version")}',
+    )
+  return described
+
+
+def load(
+  directory: str | Path, cfg: Config, frozen: Flat, tokenizer: str | None = None
+) -> tuple[Model, Tuned]:
+  """The model and what was tuned, for the very base (and tokenizer) that it was trained on.
+
+  frozen: all of T5's weights. tokenizer: its fingerprint; None does not compare it.
+  Raises WeightsError for another base or tokenizer and for an adapter that is damaged.
+  """
+  directory = Path(directory)
+  described = describe(directory)
+  _same('config', described['t5'], dataclasses.asdict(cfg), directory)
+  if tokenizer is not None:
+    _same('tokenizer', described.get('tokenizer'), tokenizer, directory)
+  _same('base weights', described['base'], fingerprint(frozen), directory)
+  _same('arrays', described['arrays'], _hash(directory / ARRAYS), directory)
+  try:
+    method = methods.from_config(described['method'])
+    model = settings.build(Model, {'cfg': cfg, 'method': method, 'dtype': described['dtype']})
+  except (CompacterError, TypeError, AttributeError, KeyError) as error:
+    raise WeightsError(
+      'The method of this adapter is unknown.', where=str(directory / DESCRIPTION), got=str(error)
+    ) from error
+  return model, _fill(model, tensor_file.read(directory / ARRAYS), directory)
+
+
+def _fill(model: Model, arrays: Mapping[str, np.ndarray], directory: Path) -> Tuned:
+  specs = model.specs()
+  want = {name: (spec.shape, 'float32') for name, spec in _flat(specs).items()}
+  got = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
+  if want != got:
+    differ = sorted(n for n in want.keys() | got.keys() if want.get(n) != got.get(n))
+    raise WeightsError(
+      'The arrays are not those of the method.',
+      where=str(directory / ARRAYS),
+      expected=str({n: want.get(n) for n in differ[:5]}),
+      got=str({n: got.get(n) for n in differ[:5]}),
+    )
+  treedef = jax.tree.structure(specs, is_leaf=method_lib.is_spec)
+  return treedef.unflatten([jnp.array(arrays[name]) for name in _flat(specs)])
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+  """The leaves by a name that says where they lie, in the order of the tree."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=method_lib.is_spec)
+  name = lambda path: ':'.join(str(getattr(k, 'name', getattr(k, 'key', k))) for k in path)
+  return {name(path): leaf for path, leaf in leaves}
+
+
+def _hash(path: Path) -> str:
+  try:
+    with path.open('rb') as file:
+      return hashlib.file_digest(file, 'sha256').hexdigest()
+  except OSError as error:
+    raise WeightsError('The arrays of this adapter cannot be read.', where=str(path)) from error
+
+
+def _same(what: str, want: Any, got: Any, directory: Path) -> None:
+  if want == got:
+    return
+  if isinstance(want, dict) and isinstance(got, dict):
+    keys = sorted(k for k in want.keys() | got.keys() if want.get(k) != got.get(k))
+    want, got = ({k: d.get(k) for k in keys} for d in (want, got))
+  fixes = {
+    'arrays': 'the file was changed or damaged after it was written: copy it again',
+    'tokenizer': 'load the tokenizer that it was trained with',
+  }
+  raise WeightsError(
+    f'This adapter does not fit: another {what}.',
+    where=str(directory),
+    expected=str(want),
+    got=str(got),
+    fix=fixes.get(what, 'load the T5 that it was trained on, in the same dtype'),
+  )

@@ -1,0 +1,54 @@
+"""Evaluation as published: labels are generated as text and compared as text."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from compacter_jax import metrics
+from compacter_jax.data.pipeline import Encoded, eval_batches
+from compacter_jax.data.tasks import Task
+from compacter_jax.data.tokenizer import Tokenizer
+from compacter_jax.method import Flat, Tuned
+from compacter_jax.model import Model
+
+
+def predict(
+  model: Model,
+  tuned: Tuned,
+  frozen: Flat,
+  split: Encoded,
+  tokenizer: Tokenizer,
+  batch_size: int,
+  steps: int | None = None,
+) -> list[str]:
+  """The text that the model generates for each row, in the order of the split.
+
+  steps: the most ids to generate; by default as many as the split's longest target needs.
+  """
+  out: list[str] = [''] * len(split)
+  waiting = []
+  for batch in eval_batches(split, batch_size):
+    ids = _generate(model, tuned, frozen, batch['source'], steps or split.target_width)
+    waiting.append((batch['rows'], ids))
+  for rows, ids in waiting:
+    for row, line in zip(rows, np.asarray(ids)):
+      if row >= 0:
+        out[row] = tokenizer.decode(line.tolist()).strip()
+  return out
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'steps'))
+def _generate(model: Model, tuned: Tuned, frozen: Flat, source, steps: int):
+  return model.generate(tuned, frozen, source, steps)
+
+
+def score(task: Task, predictions: Sequence[str], split: Encoded) -> dict[str, float]:
+  """The task's metrics in percent, their mean as 'average', and 'invalid': outputs no label."""
+  out: dict[str, float] = {}
+  for metric in task.metrics:
+    out |= metric(predictions, split.references, split.groups)
+  out['average'] = float(np.mean(list(out.values())))
+  out['invalid'] = metrics.count_invalid(predictions, task.labels)
+  return out

@@ -1,0 +1,70 @@
+"""The optimizer and its learning rate, as optax transforms."""
+
+import dataclasses
+
+import optax
+
+from compacter_jax.settings import choose, within
+
+OPTIMIZERS = 'adamw', 'adafactor'
+SCHEDULES = 'linear', 'cosine', 'constant'
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim:
+  """How tuned arrays are updated; the defaults are the paper's (Karimi Mahabadi et al. 2021).
+
+  Attributes:
+    optimizer: 'adamw' (decoupled decay) or 'adafactor' (Shazeer and Stern 2018).
+    rate: peak learning rate.
+    schedule: after the warmup 'linear' to 0, 'cosine' to 0, or 'constant'.
+    warmup: steps over which the rate rises linearly from 0.
+    decay: weight decay.
+    clip: largest global norm of the gradient; 0 does not clip.
+    b1, b2, epsilon: of AdamW.
+  """
+
+  optimizer: str = 'adamw'
+  rate: float = 3e-3
+  schedule: str = 'linear'
+  warmup: int = 500
+  decay: float = 0.0
+  clip: float = 1.0
+  b1: float = 0.9
+  b2: float = 0.999
+  epsilon: float = 1e-8
+
+  def __post_init__(self):
+    choose('optimizer', self.optimizer, OPTIMIZERS)
+    choose('schedule', self.schedule, SCHEDULES)
+    for field in 'rate', 'warmup', 'decay', 'clip':
+      within(field, getattr(self, field), 0)
+    for field in 'b1', 'b2':
+      within(field, getattr(self, field), 0, 1 - 1e-12)
+    within('epsilon', self.epsilon, 1e-30)
+
+
+def schedule(optim: Optim, steps: int) -> optax.Schedule:
+  """Step, from 0, -> learning rate; the rate of the first step is 0 if there is a warmup."""
+  rest = max(steps - optim.warmup, 1)
+  after = {
+    'linear': optax.linear_schedule(optim.rate, 0.0, rest),
+    'cosine': optax.cosine_decay_schedule(optim.rate, rest),
+    'constant': optax.constant_schedule(optim.rate),
+  }[optim.schedule]
+  if not optim.warmup:
+    return after
+  rise = optax.linear_schedule(0.0, optim.rate, optim.warmup)
+  return optax.join_schedules([rise, after], [optim.warmup])
+
+
+def build(optim: Optim, steps: int) -> optax.GradientTransformation:
+  """The transform of gradients for a run of that many steps."""
+  rate = schedule(optim, steps)
+  if optim.optimizer == 'adamw':
+    update = optax.adamw(rate, optim.b1, optim.b2, optim.epsilon, weight_decay=optim.decay)
+  else:
+    update = optax.adafactor(rate, weight_decay_rate=optim.decay or None)
+  if not optim.clip:
+    return update
+  return optax.chain(optax.clip_by_global_norm(optim.clip), update)

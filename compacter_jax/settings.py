@@ -1,0 +1,91 @@
+"""Untyped settings (a config, a JSON file) to frozen dataclasses, with every mistake named."""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from compacter_jax.errors import ConfigError
+
+T = TypeVar('T')
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
+  """`cls(**values)`, once every name and type is checked against the fields of the dataclass.
+
+  Lists become tuples and whole numbers floats where the field says so; nothing else is converted.
+  where: the prefix of the names in messages, e.g. 'config.optim'.
+
+  Raises:
+    ConfigError: an unknown name (with the nearest known one), a missing one, a wrong type, a
+      number that is not finite, or whatever the dataclass itself refuses.
+  """
+  hints = typing.get_type_hints(cls)
+  fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # pyright: ignore
+  for name in values:
+    if name not in fields:
+      raise unknown(f'{where} has no setting {name!r}.'.lstrip(), name, fields)
+  needed = (dataclasses.MISSING, dataclasses.MISSING)
+  missing = [n for n, f in fields.items() if (f.default, f.default_factory) == needed]
+  if absent := [name for name in missing if name not in values]:
+    raise ConfigError('Settings are missing.', where=where, expected=', '.join(absent))
+  checked = {n: _checked(v, hints[n], f'{where}.{n}'.lstrip('.')) for n, v in values.items()}
+  return cls(**checked)
+
+
+def unknown(what: str, name: str, known: Any) -> ConfigError:
+  """The error for a name that is none of the known ones."""
+  near = difflib.get_close_matches(name, list(known), 1)
+  fix = f'did you mean {near[0]!r}?' if near else ''
+  return ConfigError(what, expected=f'one of {", ".join(known)}', got=repr(name), fix=fix)
+
+
+def choose(field: str, value: Any, choices: typing.Collection[Any]) -> None:
+  """Raises a ConfigError unless the value is one of the choices."""
+  if value not in choices:
+    raise unknown(f'{field} cannot be {value!r}.', str(value), [str(c) for c in choices])
+
+
+def within(field: str, value: float, low: float, high: float = math.inf) -> None:
+  """Raises a ConfigError unless low <= value <= high."""
+  if not low <= value <= high:
+    raise ConfigError(
+      f'{field} is out of range.', where=field, expected=f'{low} to {high}', got=str(value)
+    )
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+  options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+  for option in options:
+    fits, result = _convert(value, option)
+    if fits:
+      return result
+  names = ' or '.join(
+    'None' if o is type(None) else getattr(o, '__name__', str(o)) for o in options
+  )
+  finite = isinstance(value, float) and not math.isfinite(value)
+  raise ConfigError(
+    f'{where} is of the wrong {"value" if finite else "type"}.',
+    where=where,
+    expected=f'a finite {names}' if finite else names,
+    got=f'{value!r} ({type(value).__name__})',
+  )
+
+
+def _convert(value: Any, option: Any) -> tuple[bool, Any]:
+  """Whether the value fits one plain type, and the value as that type."""
+  if option is type(None):
+    return value is None, None
+  if option is bool or isinstance(value, bool):
+    return isinstance(value, bool) and option is bool, value
+  if option is float:
+    fits = isinstance(value, int | float) and math.isfinite(value)
+    return fits, float(value) if fits else value
+  if typing.get_origin(option) is tuple:
+    inner = typing.get_args(option)[0]
+    fits = isinstance(value, list | tuple) and all(_convert(v, inner)[0] for v in value)
+    return fits, tuple(value) if fits else value
+  return isinstance(value, option), value

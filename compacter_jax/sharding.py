@@ -1,0 +1,138 @@
+"""Where arrays lie: a mesh, and one table from the names of dimensions to its axes.
+
+A mesh has three axes. Batches are split over `data` and `fsdp`, weights over `fsdp` and `tensor`;
+XLA places the computation and the communication. Methods name the dimensions of their arrays in
+Specs, T5's weights are named here.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from compacter_jax.errors import ConfigError
+from compacter_jax.method import Spec, Tree, is_spec
+
+Axes = tuple[str | None, ...]
+
+AXES = 'data', 'fsdp', 'tensor'
+BATCH = 'data', 'fsdp'
+
+# Logical name of a dimension -> axis of the mesh. Layers are scanned over, hence never split.
+RULES = {'layer': None, 'embed': 'fsdp', 'heads': 'tensor', 'mlp': 'tensor', 'vocab': 'tensor'}
+
+# T5's own weights: pattern of the whole path -> the name of each dimension. Every path matches one.
+T5_AXES: dict[str, Axes] = {
+  r'token_embedding': ('vocab', 'embed'),
+  r'lm_head/kernel': ('embed', 'vocab'),
+  r'\w+/relative_bias': (None, 'heads'),
+  r'\w+/layers/relative_bias': ('layer', None, 'heads'),
+  r'\w+/norm/scale': (None,),
+  r'\w+/layers/\w+_norm/scale': ('layer', None),
+  r'\w+/layers/\w+_attention/[qkv]/kernel': ('layer', 'embed', 'heads'),
+  r'\w+/layers/\w+_attention/o/kernel': ('layer', 'heads', 'embed'),
+  r'\w+/layers/ffn/wi(_[01])?/kernel': ('layer', 'embed', 'mlp'),
+  r'\w+/layers/ffn/wo/kernel': ('layer', 'mlp', 'embed'),
+}
+
+
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+  """A mesh over all devices; one size may be -1, which takes the devices that are left.
+
+  Raises:
+    ConfigError: the sizes do not multiply to the number of devices.
+  """
+  devices = jax.device_count()
+  sizes: dict[str, int] = dict(zip(AXES, (data, fsdp, tensor), strict=True))
+  known = math.prod(size for size in sizes.values() if size != -1)
+  filled = {k: devices // max(known, 1) if size == -1 else size for k, size in sizes.items()}
+  open_ = list(sizes.values()).count(-1)
+  if open_ > 1 or min(filled.values()) < 1 or math.prod(filled.values()) != devices:
+    raise ConfigError(
+      f'No mesh of {_listed(sizes)} has {devices} devices.',
+      where='data, fsdp, tensor',
+      expected=f'three sizes whose product is {devices}; one may be -1 and takes what is left',
+      got=_listed(sizes),
+      fix=f'each size is one of {_divisors(devices)}, or leave data=-1',
+    )
+  # Auto, not Explicit: T5 is written without sharding types and XLA decides.
+  return jax.make_mesh(tuple(filled.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def t5_axes(paths: Iterable[str]) -> dict[str, Axes]:
+  """The name of each dimension of T5's weights, by path."""
+  return {path: _t5_axes(path) for path in paths}
+
+
+def shardings(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
+  """A NamedSharding for each array.
+
+  declared: a tree like `arrays` of Specs, or of tuples with a name for each dimension. What is
+    declared under a path of T5 is one of its weights, to be trained, and lies where that would.
+  arrays: anything with shapes.
+
+  Raises:
+    ConfigError: the mesh does not divide a dimension; the message says which sizes would.
+  """
+
+  def one(path, spec, array):
+    key = str(getattr(path[-1], 'key', path[-1]))
+    axes = spec.axes if isinstance(spec, Spec) else spec
+    known = isinstance(spec, Spec) and any(re.fullmatch(p, key) for p in T5_AXES)
+    axes = _t5_axes(key) if known else axes
+    name = '/'.join(str(getattr(k, 'name', getattr(k, 'key', k))) for k in path)
+    return NamedSharding(mesh, _partition(mesh, name, axes, array.shape))
+
+  leaf = lambda x: is_spec(x) or isinstance(x, tuple) and not hasattr(x, '_fields')
+  return jax.tree_util.tree_map_with_path(one, declared, arrays, is_leaf=leaf)
+
+
+def shard(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
+  """Lays arrays out on the mesh; see `shardings`."""
+  return jax.device_put(arrays, shardings(mesh, declared, arrays))
+
+
+def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, Array]:
+  """Splits the rows of a batch among all devices but those along `tensor`."""
+  ways = math.prod(mesh.shape[axis] for axis in BATCH)
+  for name, array in batch.items():
+    _check(len(array), ways, f'batch {name!r}', 'rows', ' x '.join(BATCH))
+  return jax.device_put(dict(batch), NamedSharding(mesh, PartitionSpec(BATCH)))
+
+
+def _t5_axes(path: str) -> Axes:
+  hits = [axes for pattern, axes in T5_AXES.items() if re.fullmatch(pattern, path)]
+  assert len(hits) == 1, f'{path} matches {len(hits)} patterns of T5_AXES'
+  return hits[0]
+
+
+def _partition(mesh: Mesh, name: str, axes: Axes, shape: tuple[int, ...]) -> PartitionSpec:
+  assert len(axes) == len(shape), f'{name} has shape {shape} but axes {axes}'
+  placed = [None if axis is None else RULES[axis] for axis in axes]
+  for size, axis, where in zip(shape, axes, placed, strict=True):
+    if where is not None:
+      _check(size, mesh.shape[where], name, str(axis), where)
+  return PartitionSpec(*placed)
+
+
+def _check(size: int, ways: int, name: str, dimension: str, axis: str) -> None:
+  if size % ways:
+    raise ConfigError(
+      f'The mesh does not divide {name}.',
+      where=f'{axis}={ways}',
+      expected=f'{axis} divides its {size} {dimension}',
+      got=f'{size} / {ways}',
+      fix=f'{axis} of {_divisors(size, 256)} would do',
+    )
+
+
+def _divisors(size: int, most: int | None = None) -> list[int]:
+  return [i for i in range(1, min(size, most or size) + 1) if size % i == 0]
+
+
+def _listed(sizes: Mapping[str, int]) -> str:
+  return ', '.join(f'{name}={size}' for name, size in sizes.items())

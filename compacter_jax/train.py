@@ -1,0 +1,161 @@
+"""Training: a state of what is tuned, a pure step, and the loop around it."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax import Array
+
+from compacter_jax.errors import ConfigError, NumericsError
+from compacter_jax.method import Flat, Tuned
+from compacter_jax.model import Batch, Model
+
+Metrics = dict[str, Any]
+
+
+@struct.dataclass
+class State:
+  """All that training changes. T5's frozen weights are no part of it."""
+
+  tuned: Tuned
+  opt: optax.OptState
+  step: Array
+
+
+Step = Callable[[State, Flat, Batch], tuple[State, Metrics]]
+
+
+def start(tuned: Tuned, optimizer: optax.GradientTransformation) -> State:
+  """The state before the first step."""
+  return State(tuned, optimizer.init(tuned), jnp.int32(0))
+
+
+def make_step(
+  model: Model,
+  optimizer: optax.GradientTransformation,
+  seed: int = 0,
+  accumulate: int = 1,
+  dropout: bool = True,
+) -> Step:
+  """One update, compiled: (state, frozen, batch) -> (state, metrics). The old state is given up.
+
+  Dropout is drawn from (seed, step). The batch is cut into `accumulate` parts one after the other;
+  gradients are weighted by label tokens, so that the parts equal the whole. A step whose loss or
+  gradient is not finite leaves what is tuned as it was.
+
+  metrics: 'loss' (mean over the batch's label tokens), 'grad_norm', 'tokens', 'finite'.
+  """
+
+  def gradient(tuned, frozen, batch, key):
+    summed = jax.value_and_grad(model.loss_sum, has_aux=True)
+    if accumulate == 1:
+      return summed(tuned, frozen, batch, key)
+    parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), batch)
+
+    def part(total, xs):
+      index, mine = xs
+      fresh = None if key is None else jax.random.fold_in(key, index)
+      return jax.tree.map(jnp.add, total, summed(tuned, frozen, mine, fresh)), None
+
+    zeros = (jnp.float32(0), jnp.int32(0)), jax.tree.map(jnp.zeros_like, tuned)
+    return jax.lax.scan(part, zeros, (jnp.arange(accumulate), parts))[0]
+
+  def step(state: State, frozen: Flat, batch: Batch) -> tuple[State, Metrics]:
+    key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
+    (loss, tokens), grads = gradient(state.tuned, frozen, batch, key)
+    share = 1.0 / jnp.maximum(tokens, 1).astype(jnp.float32)
+    grads = jax.tree.map(lambda g: g * share, grads)
+    norm = optax.global_norm(grads)
+    updates, opt = optimizer.update(grads, state.opt, state.tuned)
+    new = State(optax.apply_updates(state.tuned, updates), opt, state.step)  # pyright: ignore
+    finite = jnp.isfinite(norm) & jnp.isfinite(loss)
+    new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+    metrics = {'loss': loss * share, 'grad_norm': norm, 'tokens': tokens, 'finite': finite}
+    return new.replace(step=state.step + 1), metrics
+
+  return jax.jit(step, donate_argnums=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """What became of the steps since the last report.
+
+  Attributes:
+    step: steps taken so far.
+    loss, grad_norm: means over those steps.
+    examples_per_second, seconds_per_step: speeds over those steps.
+  """
+
+  step: int
+  loss: float
+  grad_norm: float
+  examples_per_second: float
+  seconds_per_step: float
+
+
+def fit(
+  step: Step,
+  state: State,
+  frozen: Flat,
+  batches: Iterator[dict[str, np.ndarray]],
+  until: int,
+  report: Callable[[Progress], None] = lambda progress: None,
+  every: int = 10,
+  start: int = 0,
+) -> State:
+  """Takes the steps from `start` to `until`, reporting every so many.
+
+  The host never waits for the step that runs: a report reads steps that ended before it.
+
+  Raises:
+    NumericsError: a loss or gradient was not finite; names the first such step.
+  """
+  clock, waiting = time.perf_counter(), []
+  for i in range(start, until):
+    batch: Any = next(batches)
+    state, metrics = step(state, frozen, batch)
+    waiting.append((i + 1, len(batch['source']), metrics))
+    last = i + 1 == until
+    if last or (i + 1) % every == 0:
+      done = waiting if last else waiting[:-1]
+      waiting = waiting[len(done) :]
+      if done:
+        loss, norm = _means(done)
+        clock, seconds = time.perf_counter(), time.perf_counter() - clock
+        examples = sum(size for _, size, _ in done)
+        report(Progress(done[-1][0], loss, norm, examples / seconds, seconds / len(done)))
+  return state
+
+
+def _means(done: list[tuple[int, int, Metrics]]) -> tuple[float, float]:
+  """The mean loss and gradient norm of steps that ended."""
+  metrics = jax.device_get([metrics for _, _, metrics in done])
+  for (step, _, _), m in zip(done, metrics):
+    if not m['finite']:
+      raise NumericsError(
+        'Training met a number that is not finite.',
+        where=f'step {step}',
+        expected='a finite loss and gradient',
+        got=f'loss {m["loss"]}, gradient norm {m["grad_norm"]}',
+        fix='lower optim.rate, or look at the rows of that batch; the arrays before it are intact',
+      )
+  loss, norm = (float(np.mean([m[k] for m in metrics])) for k in ('loss', 'grad_norm'))
+  return loss, norm
+
+
+def check_batch(batch_size: int, accumulate: int) -> None:
+  """Raises a ConfigError unless a batch can be cut into that many equal parts."""
+  if batch_size % accumulate:
+    fits = [k for k in range(1, batch_size + 1) if batch_size % k == 0]
+    raise ConfigError(
+      'The batch cannot be cut into equal parts.',
+      where='train.accumulate',
+      expected=f'a divisor of the batch size {batch_size}: {fits}',
+      got=str(accumulate),
+    )

@@ -1,0 +1,1 @@
+"""What is run with compacter_jax: training, measurements, recordings."""

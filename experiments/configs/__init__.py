@@ -1,0 +1,1 @@
+"""One file per experiment; each says what differs from `base.py`."""

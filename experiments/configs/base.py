@@ -1,0 +1,90 @@
+"""Every setting, its default and its meaning. The configs beside this one change what differs."""
+
+from ml_collections import ConfigDict, config_dict
+
+# What stands for a setting that may be left out, by the name it has in a method.
+_EMPTY = {'encoder_layers': tuple, 'decoder_layers': tuple, 'rank': int}
+
+
+def get_config() -> ConfigDict:
+  """All settings but the method."""
+  config = ConfigDict()
+
+  # T5: a folder in Hugging Face's format, a name on the Hub, or 'nano', the one that is shipped.
+  config.model = 'nano'
+  # Where the tokenizer is; '' means where the model is.
+  config.tokenizer = ''
+  # Draw the frozen weights at random instead of reading them: what pretraining is worth.
+  config.random_base = False
+  # Frozen weights are kept as the 'file' has them, or in 'float32' or 'bfloat16'.
+  config.weights_dtype = 'float32'
+  # Activations: 'float32' or 'bfloat16'. What is tuned is always float32.
+  config.dtype = 'float32'
+  # What the backward pass computes again to save memory: 'none', 'dots' or 'full'.
+  config.remat = 'none'
+  # Draws the initial arrays, the order of the rows and the dropout.
+  config.seed = 42
+
+  # Steps to train; 0 counts by epochs.
+  config.steps = 0
+  config.epochs = 3.0
+  # Rows of a step.
+  config.batch_size = 100
+  # Parts a batch is cut into, one after the other, to save memory; the result is the same.
+  config.accumulate = 1
+  # Rows generated at a time.
+  config.eval_batch_size = 128
+  # Steps between evaluations on validation rows; the best arrays are kept. 0 is once an epoch.
+  config.eval_every = 0
+  # Steps between reports of the loss.
+  config.log_every = 20
+
+  config.data = ConfigDict()
+  # sst2, cola, mrpc, stsb, boolq, copa, multirc or wsc.
+  config.data.task = 'sst2'
+  # Folder that holds the task's files, itself or in a folder of the task's name.
+  config.data.dir = ''
+  # Whether the task's name leads each source. The paper leaves it out where adapters train.
+  config.data.prefix = True
+  # Longest source and target in ids, the end token counted; sources are cut, targets never.
+  config.data.max_source = 128
+  config.data.max_target = 16
+  # Of the permutation that carves out validation and test rows; 42 is the paper's.
+  config.data.seed = 42
+  # Caps on the rows; 0 takes all.
+  config.data.max_train = 0
+  config.data.max_validation = 0
+  config.data.max_test = 0
+
+  config.optim = ConfigDict()
+  # 'adamw' or 'adafactor'.
+  config.optim.optimizer = 'adamw'
+  # Peak learning rate.
+  config.optim.rate = 3e-3
+  # After the warmup: 'linear' to 0, 'cosine' to 0 or 'constant'.
+  config.optim.schedule = 'linear'
+  # Steps over which the rate rises from 0.
+  config.optim.warmup = 500
+  config.optim.decay = 0.0
+  # Largest global norm of the gradient; 0 does not clip.
+  config.optim.clip = 1.0
+  # Of AdamW.
+  config.optim.b1 = 0.9
+  config.optim.b2 = 0.999
+  config.optim.epsilon = 1e-8
+  return config
+
+
+def method(name: str, **fields) -> ConfigDict:
+  """The settings of one method, all of them, so that each can be changed on the command line."""
+  from compacter_jax import methods
+
+  out = ConfigDict()
+  for field, value in methods.to_config(methods.load(name, **fields)).items():
+    out[field] = config_dict.placeholder(_EMPTY[field]) if value is None else value
+  return out
+
+
+def norms() -> ConfigDict:
+  """T5's layer norms, which the paper trains with every adapter."""
+  return method('unfreeze', where=r'.*norm/scale')

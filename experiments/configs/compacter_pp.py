@@ -1,0 +1,12 @@
+"""Compacter++: Compacter after the feed-forward only, 104,704 parameters on T5-base (0.047 %).
+
+python -m experiments.run --config=experiments/configs/compacter_pp.py --config.data.dir=DIR
+"""
+
+from experiments.configs import compacter
+
+
+def get_config():
+  config = compacter.get_config()
+  config.method.adapters.where = r'.*/ffn'
+  return config

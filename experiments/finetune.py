@@ -1,0 +1,247 @@
+"""One run from settings to results: read, check, train, evaluate, save."""
+
+import dataclasses
+import json
+import math
+import platform
+import resource
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import compacter_jax as cj
+from compacter_jax import data, evaluate, methods, optim, tensor_file, train
+from compacter_jax.data.pipeline import Encoded
+from compacter_jax.errors import ConfigError, StorageError
+from compacter_jax.method import Flat
+from compacter_jax.model import Model
+from compacter_jax.t5.config import Config
+from experiments.console import Console
+from experiments.schema import Job
+
+ASSETS = Path(cj.__file__).parent / 'assets'
+PARTS = 'train', 'validation', 'test'
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+  """All that a run reads, checked against each other.
+
+  Attributes:
+    model: T5 with the method grafted on.
+    frozen: all of T5's weights by path. base: their fingerprint.
+    splits: the rows as ids, by 'train', 'validation' and 'test'.
+  """
+
+  task: data.Task
+  tokenizer: data.Tokenizer
+  model: Model
+  frozen: Flat
+  base: str
+  splits: dict[str, Encoded]
+
+
+def read(job: Job, source: data.Source | None = None) -> Inputs:
+  """Reads and checks everything, cheapest first; nothing is compiled or written.
+
+  source: rows from elsewhere than the folder `data.dir`.
+  """
+  train.check_batch(job.batch_size, job.accumulate)
+  task = data.task_named(job.data.task)
+  if source is None and not job.data.dir:
+    raise ConfigError(
+      'The run does not say where its rows are.',
+      where='config.data.dir',
+      expected=f'the folder with the files of {task.name}',
+      fix='--config.data.dir=DIR',
+    )
+  folder = ASSETS / 'nano_t5' if job.model == 'nano' else job.model
+  tokenizer = data.load_tokenizer(job.tokenizer or folder)
+  caps = {f'max_{part}': getattr(job.data, f'max_{part}') or None for part in PARTS}
+  rows = data.paper_splits(
+    source or data.LocalFiles(job.data.dir, task), task, job.data.seed, **caps
+  )
+  cfg, frozen = weights(job, folder)
+  model = Model(cfg, job.method, job.dtype, job.remat)
+  model.specs()  # raises at once where the method does not fit this T5
+  limits = job.data.max_source, job.data.max_target, cfg.vocab
+  splits = {
+    part: data.encode(
+      [data.example(task, row, job.data.prefix) for row in getattr(rows, part)], tokenizer, *limits
+    )
+    for part in PARTS
+  }
+  return Inputs(task, tokenizer, model, frozen, cj.fingerprint(frozen), splits)
+
+
+def weights(job: Job, folder: str | Path) -> tuple[Config, Flat]:
+  """T5's config and weights, read or drawn."""
+  dtype = None if job.weights_dtype == 'file' else job.weights_dtype
+  cfg, frozen = cj.t5.load(folder, dtype)
+  if not job.random_base:
+    return cfg, frozen
+  drawn = cj.t5.random_weights(cfg, jax.random.key(job.seed))
+  return cfg, {path: weight.astype(frozen[path].dtype) for path, weight in drawn.items()}
+
+
+def claim(workdir: str | Path) -> Path:
+  """Makes the folder of a run.  Raises StorageError if it holds a run already."""
+  path = Path(workdir)
+  if (path / 'config.json').exists():
+    raise StorageError(
+      'This folder holds another run.',
+      where=str(path),
+      expected='an empty or a new folder',
+      got='a config.json',
+      fix='take another --workdir, or remove that run yourself',
+    )
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise StorageError('There can be no such folder.', where=str(path), got=str(error)) from error
+  return path
+
+
+def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> dict[str, Any]:
+  """Trains, evaluates and saves; what results.json holds is returned too."""
+  out = claim(workdir)
+  write_json(out / 'config.json', as_config(job))
+  total, every = lengths(job, len(inputs.splits['train']))
+  console = Console(total, quiet)
+  console.say(_announce(job, inputs, total))
+  begin = time.perf_counter()
+  with (out / 'metrics.jsonl').open('w') as log:
+    best, history = _train(job, inputs, total, every, console, log)
+  trained = time.perf_counter()
+  console.close()
+  scores = {part: _evaluate(job, inputs, best, part) for part in ('validation', 'test')}
+  notes = {'data': dataclasses.asdict(job.data), 'validation': scores['validation']}
+  cj.save(
+    out / 'adapter', inputs.model, best, inputs.base, inputs.tokenizer.fingerprint, job.seed, notes
+  )
+  results = {
+    'task': inputs.task.name,
+    **scores,
+    'rows': {part: len(split) for part, split in inputs.splits.items()},
+    'truncated': {part: split.truncated for part, split in inputs.splits.items()},
+    'parameters': parameters(inputs.model),
+    'adapter_bytes': (out / 'adapter' / 'adapter.safetensors').stat().st_size,
+    'steps': total,
+    'seconds': {'train': trained - begin, 'evaluate': time.perf_counter() - trained},
+    'examples_per_second': float(np.median(history)),
+    'peak_bytes': peak_bytes(),
+    'versions': versions(),
+    'device': jax.devices()[0].device_kind,
+  }
+  write_json(out / 'results.json', results)
+  return results
+
+
+def lengths(job: Job, rows: int) -> tuple[int, int]:
+  """Steps of the whole run, and between evaluations."""
+  epoch = max(math.ceil(rows / job.batch_size), 1)
+  total = job.steps or max(round(job.epochs * rows / job.batch_size), 1)
+  return total, min(job.eval_every or epoch, total)
+
+
+def _train(job: Job, inputs: Inputs, total: int, every: int, console: Console, log):
+  """The best arrays by the average on validation rows, and the speeds on the way."""
+  model, history = inputs.model, []
+  tuned = model.init(jax.random.key(job.seed), inputs.frozen)
+  frozen = model.trim(inputs.frozen)
+  optimizer = optim.build(job.optim, total)
+  step = train.make_step(model, optimizer, job.seed, job.accumulate)
+  state = train.start(tuned, optimizer)
+  batches = data.train_batches(inputs.splits['train'], job.batch_size, job.seed)
+  best, best_score = None, -math.inf
+
+  def note(**fields):
+    log.write(json.dumps(fields) + '\n')
+    log.flush()
+
+  def report(progress):
+    history.append(progress.examples_per_second)
+    note(**dataclasses.asdict(progress))
+    console.show(progress)
+
+  for start in range(0, total, every):
+    until = min(start + every, total)
+    state = train.fit(step, state, frozen, batches, until, report, job.log_every, start)
+    scores = _evaluate(job, inputs, state.tuned, 'validation')
+    note(step=until, validation=scores)
+    console.say(f'step {until}: validation {told(scores)}')
+    # The first evaluation counts even if it is the worst possible.
+    if best is None or scores['average'] > best_score:
+      best, best_score = jax.device_get(state.tuned), scores['average']
+  return jax.tree.map(jax.numpy.asarray, best), history
+
+
+def _evaluate(job: Job, inputs: Inputs, tuned, part: str) -> dict[str, float]:
+  split, frozen = inputs.splits[part], inputs.model.trim(inputs.frozen)
+  size = min(job.eval_batch_size, len(split))
+  args = inputs.model, tuned, frozen, split, inputs.tokenizer, size
+  return evaluate.score(inputs.task, evaluate.predict(*args), split)
+
+
+def _announce(job: Job, inputs: Inputs, total: int) -> str:
+  counts = parameters(inputs.model)
+  sizes = ', '.join(f'{len(split):,} {part}' for part, split in inputs.splits.items())
+  lines = [
+    f'{inputs.task.name}: {sizes} rows; {total} steps of {job.batch_size}',
+    f'{counts["trained"]:,} of {counts["base"]:,} parameters are trained '
+    f'({counts["percent"]:.3f} %), {job.optim.optimizer} at {job.optim.rate:g}',
+  ]
+  if job.optim.warmup >= total:
+    lines.append(
+      f'note: a warmup of {job.optim.warmup} steps is no shorter than the run ({total}): '
+      f'the rate never reaches {job.optim.rate:g}'
+    )
+  cut = inputs.splits['train'].truncated
+  if cut:
+    lines.append(f'note: {cut} training sources are cut to {job.data.max_source} ids')
+  return '\n'.join(lines)
+
+
+def told(scores: dict[str, float]) -> str:
+  """Scores in one line."""
+  return ', '.join(f'{k} {v:.0f}' if k == 'invalid' else f'{k} {v:.2f}' for k, v in scores.items())
+
+
+def parameters(model: Model) -> dict[str, float]:
+  """How much is trained: 'trained', 'base' and 'percent'."""
+  trained, base = model.count(), cj.t5.count(model.cfg)
+  return {'trained': trained, 'base': base, 'percent': 100 * trained / base}
+
+
+def peak_bytes() -> int:
+  """The largest memory so far: of the device if it tells, else of this process."""
+  stats = jax.devices()[0].memory_stats()
+  if stats:
+    return stats['peak_bytes_in_use']
+  unit = 1 if sys.platform == 'darwin' else 1024
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def versions() -> dict[str, str]:
+  """Of Python and of the libraries that decide results."""
+  names = 'jax', 'jaxlib', 'flax', 'optax', 'numpy'
+  found = {name: metadata.version(name) for name in names}
+  return {'compacter_jax': cj.__version__, 'python': platform.python_version(), **found}
+
+
+def as_config(job: Job) -> dict[str, Any]:
+  """The settings of a job, as JSON and as a config file hold them."""
+  plain = {f.name: getattr(job, f.name) for f in dataclasses.fields(job)}
+  inner = {'data': dataclasses.asdict(job.data), 'optim': dataclasses.asdict(job.optim)}
+  return plain | inner | {'method': methods.to_config(job.method)}
+
+
+def write_json(path: Path, content: Any) -> None:
+  """Writes a JSON file, all of it or nothing."""
+  with tensor_file.atomic(path) as file:
+    file.write((json.dumps(content, indent=1) + '\n').encode())

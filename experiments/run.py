@@ -1,0 +1,24 @@
+"""Fine-tunes T5: trains, evaluates, and leaves an adapter and results in a folder.
+
+    python -m experiments.run --config=experiments/configs/compacter.py \
+        --config.model=DIR_OR_NAME --config.data.task=sst2 --config.data.dir=DIR --workdir=W
+
+Every setting of `experiments/configs/base.py` and of the method can be changed by
+--config.NAME=VALUE. W receives config.json, metrics.jsonl, results.json and adapter/.
+"""
+
+from experiments import commandline
+
+
+def main(job, workdir: str) -> None:
+  """Runs a checked job."""
+  from experiments import finetune
+
+  results = finetune.run(job, finetune.read(job), workdir)
+  for part in 'validation', 'test':
+    print(f'{part}: {finetune.told(results[part])}')
+  print(f'adapter: {workdir}/adapter ({results["adapter_bytes"]:,} bytes of arrays)')
+
+
+if __name__ == '__main__':
+  commandline.start(main, __doc__)

@@ -1,0 +1,89 @@
+"""The settings of a run as frozen dataclasses; `configs/base.py` is the same as an editable file."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from compacter_jax import methods, settings
+from compacter_jax.errors import ConfigError
+from compacter_jax.method import Method
+from compacter_jax.optim import Optim
+from compacter_jax.settings import choose, within
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """What is learned from.
+
+  Attributes:
+    task: name of the task, e.g. 'sst2'.
+    dir: folder with the task's files.
+    prefix: whether the task's name leads each source; the paper does so unless adapters train.
+    max_source, max_target: longest texts in ids, the end token counted.
+    seed: of the splits; 42 are the paper's.
+    max_train, max_validation, max_test: caps on the rows; 0 takes all.
+  """
+
+  task: str
+  dir: str
+  prefix: bool
+  max_source: int
+  max_target: int
+  seed: int
+  max_train: int
+  max_validation: int
+  max_test: int
+
+  def __post_init__(self):
+    for field in 'max_source', 'max_target':
+      within(f'data.{field}', getattr(self, field), 2)
+    for field in 'seed', 'max_train', 'max_validation', 'max_test':
+      within(f'data.{field}', getattr(self, field), 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One run; the meaning of each field stands in `configs/base.py`."""
+
+  model: str
+  tokenizer: str
+  random_base: bool
+  weights_dtype: str
+  dtype: str
+  remat: str
+  seed: int
+  steps: int
+  epochs: float
+  batch_size: int
+  accumulate: int
+  eval_batch_size: int
+  eval_every: int
+  log_every: int
+  data: Data
+  optim: Optim
+  method: Method
+
+  def __post_init__(self):
+    choose('weights_dtype', self.weights_dtype, ('file', 'float32', 'bfloat16'))
+    for field in 'batch_size', 'accumulate', 'eval_batch_size', 'log_every':
+      within(field, getattr(self, field), 1)
+    for field in 'seed', 'steps', 'epochs', 'eval_every':
+      within(field, getattr(self, field), 0)
+    if not self.steps and not self.epochs:
+      raise ConfigError(
+        'There is nothing to train.', where='config', expected='steps or epochs', got='0 of both'
+      )
+
+
+def job(config: Mapping[str, Any]) -> Job:
+  """A Job from plain settings.  Raises ConfigError for any name, type or value that cannot be."""
+  values = dict(config)
+  parts = {
+    'data': lambda v: settings.build(Data, v, 'config.data'),
+    'optim': lambda v: settings.build(Optim, v, 'config.optim'),
+    'method': methods.from_config,
+  }
+  for name, build in parts.items():
+    if isinstance(values.get(name), Mapping):
+      values[name] = build(values[name])
+  return settings.build(Job, values, 'config')
