@@ -218,11 +218,23 @@ def test_dtypes(folder):
   with pytest.raises(ConfigError, match='float32, bfloat16'):
     files.load(folder, 'int8')
 
+  def mixed(tensors):
+    tensors['shared.weight'] = tensors['shared.weight'].astype(ml_dtypes.bfloat16)
+
+  rewrite(folder, mixed)  # as transformers saves T5 in half precision: wo stays float32
+  assert {array.dtype for array in files.load(folder)[1].values()} == {np.dtype('float32')}
+
   def huge(tensors):
     tensors['shared.weight'] = np.full((24, 8), 1e300)
 
   rewrite(folder, huge)
   assert '192 numbers that are not finite' in refused(folder)
+
+
+def test_numbers_are_counted_over_all_blocks(folder, monkeypatch):
+  monkeypatch.setattr(files, 'BLOCK', 100)
+  rewrite(folder, lambda tensors: tensors['shared.weight'][:, 0].fill(np.nan))
+  assert 'shared.weight has 24 numbers' in refused(folder)
 
 
 def test_tensors_larger_than_a_block_are_read_whole(folder, monkeypatch):
