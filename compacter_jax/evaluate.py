@@ -46,9 +46,5 @@ def _generate(model: Model, tuned: Tuned, frozen: Flat, source, steps: int):
 
 def score(task: Task, predictions: Sequence[str], split: Encoded) -> dict[str, float]:
   """The task's metrics in percent, their mean as 'average', and 'invalid': outputs no label."""
-  out: dict[str, float] = {}
-  for metric in task.metrics:
-    out |= metric(predictions, split.references, split.groups)
-  out['average'] = float(np.mean(list(out.values())))
-  out['invalid'] = metrics.count_invalid(predictions, task.labels)
-  return out
+  scores = metrics.score(task.metrics, predictions, split.references, split.groups)
+  return scores | {'invalid': metrics.count_invalid(predictions, task.labels)}

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from compacter_jax.errors import CompacterError, ConfigError
@@ -31,6 +31,9 @@ def start(main: Callable[[Any, str], None], doc: str | None) -> None:
 
   def checked(argv):
     from experiments import schema
+
+    if flags.FLAGS['verbosity'].using_default_value:
+      logging.set_verbosity(logging.WARNING)  # else jax tells which backends it did not find
 
     for name, value in ('config', config.value), ('workdir', workdir.value):
       if not value:

@@ -17,14 +17,13 @@ import numpy as np
 import compacter_jax as cj
 from compacter_jax import data, evaluate, methods, optim, tensor_file, train
 from compacter_jax.data.pipeline import Encoded
-from compacter_jax.errors import ConfigError, StorageError
+from compacter_jax.errors import StorageError
 from compacter_jax.method import Flat
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config
 from experiments.console import Console
 from experiments.schema import Job
 
-ASSETS = Path(cj.__file__).parent / 'assets'
 PARTS = 'train', 'validation', 'test'
 
 
@@ -46,26 +45,15 @@ class Inputs:
   splits: dict[str, Encoded]
 
 
-def read(job: Job, source: data.Source | None = None) -> Inputs:
-  """Reads and checks everything, cheapest first; nothing is compiled or written.
-
-  source: rows from elsewhere than the folder `data.dir`.
-  """
+def read(job: Job) -> Inputs:
+  """Reads and checks everything, cheapest first; nothing is compiled or written."""
   train.check_batch(job.batch_size, job.accumulate)
   task = data.task_named(job.data.task)
-  if source is None and not job.data.dir:
-    raise ConfigError(
-      'The run does not say where its rows are.',
-      where='config.data.dir',
-      expected=f'the folder with the files of {task.name}',
-      fix='--config.data.dir=DIR',
-    )
-  folder = ASSETS / 'nano_t5' if job.model == 'nano' else job.model
+  source = data.source_of(task, job.data.dir)
+  folder = cj.t5.resolve(job.model)
   tokenizer = data.load_tokenizer(job.tokenizer or folder)
   caps = {f'max_{part}': getattr(job.data, f'max_{part}') or None for part in PARTS}
-  rows = data.paper_splits(
-    source or data.LocalFiles(job.data.dir, task), task, job.data.seed, **caps
-  )
+  rows = data.paper_splits(source, task, job.data.seed, **caps)
   cfg, frozen = weights(job, folder)
   model = Model(cfg, job.method, job.dtype, job.remat)
   model.specs()  # raises at once where the method does not fit this T5

@@ -1,4 +1,4 @@
-"""The settings of a run as frozen dataclasses; `configs/base.py` is the same as an editable file."""
+"""The settings of a run as frozen dataclasses; `configs/base.py` is their editable form."""
 
 import dataclasses
 from collections.abc import Mapping

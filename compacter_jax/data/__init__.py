@@ -8,7 +8,7 @@ from compacter_jax.data.pipeline import (
   train_batches,
   train_rows,
 )
-from compacter_jax.data.sources import LocalFiles, Source
+from compacter_jax.data.sources import LocalFiles, Source, source_of
 from compacter_jax.data.splits import Splits, paper_splits, torch_permutation
 from compacter_jax.data.tasks import TASKS, Example, Task, example, task_named
 from compacter_jax.data.tokenizer import Tokenizer, load_tokenizer
@@ -28,6 +28,7 @@ __all__ = [
   'load_tokenizer',
   'order',
   'paper_splits',
+  'source_of',
   'task_named',
   'torch_permutation',
   'train_batches',

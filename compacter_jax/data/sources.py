@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from compacter_jax.data import formats
+from compacter_jax.data.quickstart import Quickstart
 from compacter_jax.data.tasks import Task, fault
 from compacter_jax.errors import DataError
 
@@ -27,6 +28,23 @@ class Source(Protocol):
   def rows(self, split: Official) -> list[dict[str, Any]]:
     """All rows, in their own order.  Raises DataError if there are none or any is unusable."""
     ...
+
+
+def source_of(task: Task, folder: str | Path) -> Source:
+  """Where the task's rows come from: its generator if it has one, else the files in `folder`."""
+  if task.name in GENERATED:
+    return GENERATED[task.name]()
+  if not str(folder):
+    raise DataError(
+      'It is not said where the rows are.',
+      where='data.dir',
+      expected=f'a folder with the files of {task.name}',
+      fix='--config.data.dir=DIR',
+    )
+  return LocalFiles(folder, task)
+
+
+GENERATED: dict[str, Callable[[], Source]] = {'quickstart': Quickstart}
 
 
 class Layout(NamedTuple):

@@ -31,7 +31,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-  """A data set of the paper.
+  """A data set of the paper, or the generated one of `quickstart.py`.
 
   `prefix` is its key in the paper's tables and the leading word of the source where asked for.
   `columns` are the columns a row must have and their types; `label` comes on top. `labels` are the
@@ -196,6 +196,15 @@ TASKS: dict[str, Task] = {
       },
       pieces=wording.marked_spans,
       labels=('0', '1'),
+      split='small',
+      metrics=(metrics.accuracy,),
+    ),
+    Task(
+      name='quickstart',
+      prefix='quickstart',
+      columns={'sentence': str},
+      pieces=wording.named('sentence'),
+      labels=('0', '1', '2', '3'),
       split='small',
       metrics=(metrics.accuracy,),
     ),

@@ -43,7 +43,7 @@ def load(name_or_dir: str | Path, dtype: Any = None) -> tuple[Config, dict[str, 
   """
   want = _checked(dtype)
   folder = hub.resolve(name_or_dir)
-  cfg = _read_config(folder / 'config.json')
+  cfg = read_config(folder)
   with ExitStack() as stack:
     found = _open(folder, stack)
     source = next((name for name in (EMBEDDING, *copies(cfg)) if name in found), EMBEDDING)
@@ -119,8 +119,9 @@ def _checked(dtype: Any) -> np.dtype | None:
   return want
 
 
-def _read_config(path: Path) -> Config:
-  """The Config that a config.json describes."""
+def read_config(name_or_dir: str | Path) -> Config:
+  """The Config of a T5 in a folder or on the Hub; raises as `load`."""
+  path = hub.resolve(name_or_dir) / 'config.json'
   fields = _read_json(path)
   try:
     return from_hf(fields)

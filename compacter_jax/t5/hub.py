@@ -6,6 +6,8 @@ from pathlib import Path
 from compacter_jax.errors import WeightsError
 from compacter_jax.t5.names import listed
 
+# The small T5 that ships with the package, so that there is one where there is no network.
+SHIPPED = {'nano': Path(__file__).parents[1] / 'assets' / 'nano_t5'}
 # Weights only as safetensors: a pickled copy would be fetched in vain.
 WANTED = (
   'config.json',
@@ -18,13 +20,16 @@ WANTED = (
 
 
 def resolve(name_or_dir: str | Path) -> Path:
-  """The folder itself, or that of a model on the Hugging Face Hub, fetched where it is not cached.
+  """The folder itself, that of the shipped 'nano', or of a model on the Hugging Face Hub.
 
+  What is on the Hub is fetched where it is not cached.
   Raises WeightsError where there is neither, and says what is there.
   """
   path = Path(name_or_dir).expanduser()
   if path.is_dir():
     return path
+  if str(name_or_dir) in SHIPPED:
+    return SHIPPED[str(name_or_dir)]
   if path.exists():
     raise WeightsError('A model is a folder, not a file.', got=str(path), fix=f'give {path.parent}')
   if not re.fullmatch(r'[\w-][\w.-]*(/[\w-][\w.-]*)?', str(name_or_dir)):

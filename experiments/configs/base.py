@@ -1,9 +1,8 @@
 """Every setting, its default and its meaning. The configs beside this one change what differs."""
 
-from ml_collections import ConfigDict, config_dict
+import typing
 
-# What stands for a setting that may be left out, by the name it has in a method.
-_EMPTY = {'encoder_layers': tuple, 'decoder_layers': tuple, 'rank': int}
+from ml_collections import ConfigDict, config_dict
 
 
 def get_config() -> ConfigDict:
@@ -79,9 +78,13 @@ def method(name: str, **fields) -> ConfigDict:
   """The settings of one method, all of them, so that each can be changed on the command line."""
   from compacter_jax import methods
 
+  types = typing.get_type_hints(methods.method_class(name))
   out = ConfigDict()
   for field, value in methods.to_config(methods.load(name, **fields)).items():
-    out[field] = config_dict.placeholder(_EMPTY[field]) if value is None else value
+    if value is None:  # the command line must know what may stand there instead
+      kind = next(t for t in typing.get_args(types[field]) if t is not type(None))
+      value = config_dict.placeholder(typing.get_origin(kind) or kind)
+    out[field] = value
   return out
 
 
