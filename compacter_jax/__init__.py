@@ -14,7 +14,7 @@ __version__ = '0.1.0'
 
 _HOMES = {
   'Model': ('model', 'Model'),
-  'chain': ('chain', 'chain'),
+  'chain': ('chaining', 'chain'),
   'load': ('adapter_file', 'load'),
   'save': ('adapter_file', 'save'),
   'fingerprint': ('adapter_file', 'fingerprint'),
@@ -27,7 +27,7 @@ __all__ = ['Model', 'chain', 'data', 'fingerprint', 'load', 'methods', 'save', '
 if TYPE_CHECKING:
   from compacter_jax import data, methods, t5
   from compacter_jax.adapter_file import fingerprint, load, save
-  from compacter_jax.chain import chain
+  from compacter_jax.chaining import chain
   from compacter_jax.model import Model
 
 

@@ -15,7 +15,7 @@ import pytest
 from flax import traverse_util
 
 from compacter_jax import methods, sharding
-from compacter_jax.chain import chain
+from compacter_jax.chaining import chain
 from compacter_jax.graft import Graft
 from compacter_jax.method import Method, Tuned, count, init, is_spec
 from compacter_jax.methods.adapter import Adapter

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compacter_jax import settings
-from compacter_jax.chain import chain
+from compacter_jax.chaining import chain
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Method, fields
 
