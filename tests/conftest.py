@@ -1,0 +1,44 @@
+"""What every test runs under, and small T5s of every kind."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from compacter_jax.t5.config import from_hf, shapes
+from experiments.record_t5 import SHAPES
+
+# Before the first use of a backend. Eight devices, so that sharding is tested on any machine;
+# strict promotion, so that no bfloat16 activation becomes float32 unasked; and LLVM spared, which
+# takes longer over programs this small than they run.
+jax.config.update('jax_num_cpu_devices', 8)
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_disable_most_optimizations', True)
+
+TINY = {name: from_hf(hf) for name, hf in SHAPES.items()}
+
+
+def draw(cfg):
+  """Weights in which everything matters: as T5 draws them, norms and positions hardly do."""
+  rng = np.random.default_rng(0)
+  out = {}
+  for path, shape in shapes(cfg).items():
+    weight = rng.standard_normal(shape, np.float32)
+    if path.endswith('norm/scale'):
+      weight = 1 + 0.3 * weight
+    elif path.endswith('kernel'):
+      weight /= shape[-2] ** 0.5 * (cfg.d_kv**0.5 if path.endswith('q/kernel') else 1)
+    out[path] = jnp.asarray(weight, jnp.float32)
+  return out
+
+
+@pytest.fixture(scope='session', params=TINY)
+def tiny(request):
+  """The Config of a small T5, of each kind in turn."""
+  return TINY[request.param]
+
+
+@pytest.fixture(scope='session')
+def tiny_weights(tiny):
+  """Weights for `tiny`."""
+  return draw(tiny)
