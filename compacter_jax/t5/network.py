@@ -262,11 +262,15 @@ def _remat(body: Callable, remat: str) -> Callable:
   """What the backward pass may find stored.
 
   Never a layer's frozen weights: they lie in the stack already, and storing what was looked up
-  there would copy the whole stack once more.
+  there, or a cast of it, would copy the whole stack once more.
   """
-  looked_up = 'dynamic_slice', 'squeeze'
+
+  def no_weight(prim: Any, *inputs: Any, **_: Any) -> bool:
+    cast = prim.name == 'convert_element_type' and inputs[0].ndim < 3  # activations have three
+    return prim.name not in ('dynamic_slice', 'squeeze') and not cast
+
   policies = {
-    'none': lambda prim, *_, **__: prim.name not in looked_up,
+    'none': no_weight,
     'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     'full': None,
   }
