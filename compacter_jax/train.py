@@ -71,7 +71,7 @@ def make_step(
     (loss, tokens), grads = gradient(state.tuned, frozen, batch, key)
     share = 1.0 / jnp.maximum(tokens, 1).astype(jnp.float32)
     grads = jax.tree.map(lambda g: g * share, grads)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     updates, opt = optimizer.update(grads, state.opt, state.tuned)
     new = State(optax.apply_updates(state.tuned, updates), opt, state.step)  # pyright: ignore
     finite = jnp.isfinite(norm) & jnp.isfinite(loss)

@@ -1,0 +1,71 @@
+"""Untyped settings to dataclasses: every mistake has a name."""
+
+import dataclasses
+import math
+
+import pytest
+
+from compacter_jax import methods, settings
+from compacter_jax.chaining import chain
+from compacter_jax.errors import ConfigError
+from compacter_jax.methods.compacter import Compacter
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  whole: int
+  real: float = 1.0
+  flag: bool = False
+  text: str = ''
+  layers: tuple[int, ...] | None = None
+  rank: int | None = 1
+
+
+def test_values_of_the_right_type_pass():
+  made = settings.build(Example, {'whole': 2, 'real': 3, 'layers': [1, 2], 'rank': None})
+  assert made == Example(2, 3.0, layers=(1, 2), rank=None)
+  assert isinstance(made.real, float)
+
+
+@pytest.mark.parametrize(
+  ('values', 'message'),
+  [
+    ({'whole': 1, 'reel': 2.0}, "did you mean 'real'"),
+    ({'real': 2.0}, 'missing'),
+    ({'whole': 1.5}, 'int'),
+    ({'whole': '1'}, 'int'),
+    ({'whole': True}, 'bool'),
+    ({'whole': None}, 'None'),
+    ({'whole': 1, 'real': math.nan}, 'finite'),
+    ({'whole': 1, 'real': math.inf}, 'finite'),
+    ({'whole': 1, 'real': False}, 'bool'),
+    ({'whole': 1, 'flag': 1}, 'bool'),
+    ({'whole': 1, 'text': 3}, 'str'),
+    ({'whole': 1, 'layers': [1, 'x']}, 'layers'),
+    ({'whole': 1, 'layers': [1, True]}, 'layers'),
+    ({'whole': 1, 'rank': 2.0}, 'int or None'),
+  ],
+)
+def test_others_are_named(values, message):
+  with pytest.raises(ConfigError, match=message):
+    settings.build(Example, values, 'config')
+
+
+def test_methods_go_to_settings_and_back():
+  method = chain(a=Compacter(n=2, encoder_layers=(1, 2)), b=methods.load('unfreeze', where='x'))
+  assert methods.from_config(methods.to_config(method)) == method
+  assert methods.from_config({'name': 'compacter', 'n': 8}) == Compacter(n=8)
+
+
+@pytest.mark.parametrize(
+  ('config', 'message'),
+  [
+    ({'name': 'compactor'}, "did you mean 'compacter'"),
+    ({'name': 'compacter', 'widht': 3}, "did you mean 'width'"),
+    ({'adapters': {'n': 4}}, 'which method'),
+    ({'adapters': 4}, 'which method'),
+  ],
+)
+def test_methods_that_are_none_are_named(config, message):
+  with pytest.raises(ConfigError, match=message):
+    methods.from_config(config)

@@ -1,0 +1,160 @@
+"""Training: the step's arithmetic, the schedule, accumulation, and the loop."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from compacter_jax import optim, t5, train
+from compacter_jax.chaining import chain
+from compacter_jax.errors import ConfigError, NumericsError
+from compacter_jax.methods.compacter import Compacter
+from compacter_jax.methods.unfreeze import Unfreeze
+from compacter_jax.model import Model
+
+CFG = t5.Config(
+  vocab=48, d_model=16, d_kv=4, d_ff=24, heads=4, encoder_layers=2, decoder_layers=2, dropout=0.2
+)
+MODEL = Model(CFG, chain(norms=Unfreeze('.*norm/scale'), adapters=Compacter(n=2, width=4)))
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+  """optax multiplies floats by integer counts, which the strict promotion of tests refuses."""
+  with jax.numpy_dtype_promotion('standard'):
+    yield
+
+
+@pytest.fixture(scope='module')
+def frozen():
+  return t5.random_weights(CFG, jax.random.key(0))
+
+
+def batches(rows=8):
+  random = np.random.default_rng(0)
+  while True:
+    source = random.integers(2, 48, (rows, 6), dtype=np.int32)
+    target = np.where(np.arange(4) < random.integers(1, 5, (rows, 1)), source[:, :4], 0)
+    yield {'source': source, 'target': target.astype(np.int32)}
+
+
+def begin(frozen, optimizer, **options):
+  state = train.start(MODEL.init(jax.random.key(1), frozen), optimizer)
+  return state, train.make_step(MODEL, optimizer, **options)
+
+
+def test_training_lowers_the_loss_and_leaves_frozen_weights(frozen):
+  optimizer = optim.build(optim.Optim(rate=3e-2, warmup=5, decay=0.1), 60)
+  state, step = begin(frozen, optimizer, dropout=False)
+  before = jax.tree.map(np.array, frozen)
+  batch, reports = next(batches()), []
+  state = train.fit(step, state, MODEL.trim(frozen), iter([batch] * 60), 60, reports.append, 10)
+  assert reports[-1].loss < 0.75 * reports[0].loss
+  assert [r.step for r in reports] == [9, 19, 29, 39, 49, 60]
+  chex.assert_trees_all_equal(before, frozen)
+
+
+def test_loss_is_the_mean_over_the_labels_of_the_batch(frozen):
+  batch = next(batches())
+  tuned = MODEL.init(jax.random.key(1), frozen)
+  from compacter_jax.model import shift_right
+
+  logits = MODEL.logits(tuned, frozen, batch['source'], shift_right(batch['target'], CFG))
+  log = jax.nn.log_softmax(logits)
+  rows, columns = np.nonzero(batch['target'])
+  picked = log[rows, columns, batch['target'][rows, columns]]
+  np.testing.assert_allclose(MODEL.loss(tuned, frozen, batch), -picked.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize('accumulate', [2, 4])
+def test_accumulation_equals_the_whole_batch(frozen, accumulate):
+  # Rows have unequal numbers of labels: a mean of the parts' means would differ.
+  sgd = optax.sgd(1.0)
+  state, whole = begin(frozen, sgd, dropout=False)
+  other, parts = begin(frozen, sgd, dropout=False, accumulate=accumulate)
+  batch = next(batches())
+  state, a = whole(state, MODEL.trim(frozen), batch)
+  other, b = parts(other, MODEL.trim(frozen), batch)
+  np.testing.assert_allclose(a['loss'], b['loss'], rtol=1e-6)
+  chex.assert_trees_all_close(state.tuned, other.tuned, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_is_a_function_of_seed_and_step(frozen):
+  optimizer, batch = optax.sgd(0.0), next(batches())
+
+  def losses(seed):
+    state, step = begin(frozen, optimizer, seed=seed)
+    out = []
+    for _ in range(2):
+      state, metrics = step(state, MODEL.trim(frozen), batch)
+      out.append(float(metrics['loss']))
+    return out
+
+  first = losses(1)
+  assert first == losses(1)
+  assert first[0] != first[1]
+  assert first != losses(2)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_stops_the_loop(frozen):
+  optimizer = optim.build(optim.Optim(warmup=0), 10)
+  bad = dict(MODEL.trim(frozen)) | {'token_embedding': frozen['token_embedding'].at[5].set(jnp.nan)}
+  state, step = begin(frozen, optimizer)
+  before = jax.tree.map(np.array, state)
+  state, metrics = step(state, bad, next(batches()))
+  assert not metrics['finite']
+  chex.assert_trees_all_equal(before.tuned, jax.tree.map(np.array, state.tuned))
+  chex.assert_trees_all_equal(before.opt, jax.tree.map(np.array, state.opt))
+  state, step = begin(frozen, optimizer)
+  with pytest.raises(NumericsError, match='step 1'):
+    train.fit(step, state, bad, batches(), 5, every=2)
+
+
+@pytest.mark.parametrize('optimizer', optim.OPTIMIZERS)
+@pytest.mark.parametrize('schedule', optim.SCHEDULES)
+def test_every_optimizer_and_schedule_learns(frozen, optimizer, schedule):
+  built = optim.build(optim.Optim(optimizer, 1e-2, schedule, warmup=2), 20)
+  state, step = begin(frozen, built, dropout=False)
+  batch, losses = next(batches()), []
+  for _ in range(20):
+    state, metrics = step(state, MODEL.trim(frozen), batch)
+    losses.append(float(metrics['loss']))
+  assert losses[-1] < losses[0]
+
+
+def test_the_published_schedule():
+  rate = optim.schedule(optim.Optim(rate=3e-3, warmup=500), 1_000)
+  want = {0: 0.0, 250: 1.5e-3, 500: 3e-3, 750: 1.5e-3, 1_000: 0.0}
+  for step, value in want.items():
+    np.testing.assert_allclose(rate(step), value, atol=1e-9)
+
+
+def test_adamw_is_the_published_update():
+  # Two steps by hand: b1 0.9, b2 0.999, decoupled decay.
+  build = optim.build(optim.Optim(rate=0.1, schedule='constant', warmup=0, decay=0.5, clip=0), 10)
+  w, state = jnp.float32(2.0), build.init(jnp.float32(2.0))
+  want, m, v = 2.0, 0.0, 0.0
+  for step, g in enumerate((0.3, -0.2), 1):
+    update, state = build.update(jnp.float32(g), state, w)
+    w = optax.apply_updates(w, update)
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    scaled = (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)) ** 0.5 + 1e-8)
+    want -= 0.1 * (scaled + 0.5 * want)
+    np.testing.assert_allclose(w, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'), [('optimizer', 'adam'), ('schedule', 'liner'), ('rate', -1.0), ('b1', 1.0)]
+)
+def test_settings_that_cannot_be_are_refused(field, value):
+  with pytest.raises(ConfigError, match=field):
+    dataclasses.replace(optim.Optim(), **{field: value})
+
+
+def test_a_batch_that_cannot_be_cut_names_the_parts_that_can():
+  with pytest.raises(ConfigError, match=r'\[1, 2, 5, 10\]'):
+    train.check_batch(10, 4)
