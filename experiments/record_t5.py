@@ -93,7 +93,8 @@ for _hf in SHAPES.values():
   _hf |= {'pad_token_id': 0, 'eos_token_id': 1, 'decoder_start_token_id': 0, 'dropout_rate': 0.125}
 
 RELATIVE = np.arange(-600, 601, dtype=np.int32)
-BUCKETS = (32, 128), (8, 20), (16, 200), (64, 1000)  # how many, up to which distance
+# How many, up to which distance; of 18 some edges lie on whole numbers, where rounding decides.
+BUCKETS = (32, 128), (8, 20), (16, 200), (18, 128), (64, 1000)
 
 
 def build(hf: Mapping[str, Any], seed: int) -> Any:

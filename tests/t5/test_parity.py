@@ -23,8 +23,8 @@ from compacter_jax.t5.network import T5
 from experiments import record_t5
 from tests.conftest import TINY
 
-# Sums of float32 taken in another order, through a few layers, to logits of 10: 1.4e-5 at worst.
-CLOSE = {'atol': 3e-5, 'rtol': 3e-5}
+# Sums of float32 taken in another order, through a few layers, to logits of 10: 2.4e-5 at worst.
+CLOSE = {'atol': 5e-5, 'rtol': 5e-5}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -112,7 +112,7 @@ def test_recorded_buckets_are_reproduced():
 def test_torch_buckets_are_reproduced(both):
   pytest.importorskip('torch', reason='the recorded table stands in for torch')
   relative = np.arange(-3000, 3001, dtype=np.int32)
-  for count, distance in itertools.product((8, 32, 64, 100), (51, 128, 200, 1000, 2048)):
+  for count, distance in itertools.product((8, 18, 32, 72, 100), (51, 64, 128, 1000, 2048)):
     got = relative_buckets(relative, both, count, distance)
     want = record_t5.buckets(relative, both, count, distance)
     np.testing.assert_array_equal(got, want, err_msg=f'{count} buckets up to {distance}')
