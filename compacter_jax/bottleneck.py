@@ -15,6 +15,19 @@ ACTIVATIONS: dict[str, Callable] = {
 }
 
 
+def bottleneck_width(d_model: int, width: int | None, reduction: int) -> int:
+  """M: the width that is given, else d_model // reduction.  Raises ConfigError below 1."""
+  chosen = d_model // reduction if width is None and reduction > 0 else width
+  if chosen is None or chosen < 1:
+    raise ConfigError(
+      'A bottleneck needs at least one unit.',
+      where='width, reduction',
+      expected=f'1 <= width, or 1 <= reduction <= {d_model}',
+      got=f'width={width}, reduction={reduction}',
+    )
+  return chosen
+
+
 class Bottleneck(nn.Module):
   """A(z) = z + up(activation(down(z))) (Houlsby et al. 2019); what differs is the projection."""
 

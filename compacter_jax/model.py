@@ -19,7 +19,9 @@ from compacter_jax.graft import Graft, graft
 from compacter_jax.method import Flat, Method, Tuned
 from compacter_jax.t5 import decode
 from compacter_jax.t5.config import Config, shapes
-from compacter_jax.t5.network import T5, Mode, sites
+from compacter_jax.t5.mode import Mode
+from compacter_jax.t5.network import T5
+from compacter_jax.t5.sites import sites
 
 Batch = Mapping[str, Array]  # 'source': [B,S] and 'target': [B,T] ids, padded with pad_id
 

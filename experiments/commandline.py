@@ -2,15 +2,20 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
+from compacter_jax import settings
 from compacter_jax.errors import CompacterError, ConfigError
+from experiments.configs import read_config
+
+EXAMPLE = 'python -m experiments.run --config=experiments/configs/compacter.py --workdir=W'
 
 
-def start(main: Callable[[Any, str], None], doc: str | None) -> None:
+def start(main: Callable[[Any, Any], None], doc: str | None) -> None:
   """Parses --config and --workdir, checks every setting, and calls `main(job, workdir)`.
 
   A CompacterError is printed and ends the program with the error's exit code.
@@ -21,40 +26,63 @@ def start(main: Callable[[Any, str], None], doc: str | None) -> None:
 
   def parse(argv):
     try:
-      return app.parse_flags_with_usage(argv)
-    except CompacterError:
-      raise
+      return flags.FLAGS(argv)
     except Exception as error:  # a config is code: whatever it raises, it is the config's
-      raise ConfigError(
-        'The settings cannot be read.', where=' '.join(argv[1:])[:200], got=_plain(error)
-      ) from error
+      raise _explained(argv, error) from error
 
   def checked(argv):
+    for name, given in ('config', flags.FLAGS['config'].present), ('workdir', workdir.value):
+      if not given:
+        raise ConfigError(f'--{name} is missing.', fix=EXAMPLE)
+    if len(argv) > 1:
+      raise ConfigError('These are no flags.', got=' '.join(argv[1:]), fix='write --NAME=VALUE')
     from experiments import schema
 
     if flags.FLAGS['verbosity'].using_default_value:
       logging.set_verbosity(logging.WARNING)  # else jax tells which backends it did not find
+    main(schema.job(_settings(config)), workdir.value)
 
-    for name, value in ('config', config.value), ('workdir', workdir.value):
-      if not value:
-        raise ConfigError(
-          f'--{name} is missing.',
-          fix='python -m experiments.run --config=experiments/configs/compacter.py --workdir=W',
-        )
-    if len(argv) > 1:
-      raise ConfigError('These are no flags.', got=' '.join(argv[1:]), fix='write --NAME=VALUE')
-    main(schema.job(config.value.to_dict()), workdir.value)
-
-  _guarded(lambda: app.run(checked, flags_parser=parse))
-
-
-def _guarded(work: Callable[[], None]) -> None:
   try:
-    work()
+    app.run(checked, flags_parser=parse)
   except CompacterError as error:
     print(f'\n{type(error).__name__}: {error}', file=sys.stderr)
     sys.exit(error.exit_code)
 
 
-def _plain(error: Exception) -> str:
-  return f'{type(error).__name__}: {error}'.replace('\\n', '\n')
+def _settings(config: flags.FlagHolder) -> dict[str, Any]:
+  try:
+    return config.value.to_dict()  # loads the file
+  except OSError as error:
+    raise ConfigError('The config file cannot be read.', got=str(error)) from error
+
+
+def _explained(argv: list[str], error: Exception) -> ConfigError:
+  """What is wrong with the flags: the setting that does not exist, or whose value cannot be."""
+  parts = [arg.lstrip('-').partition('=') for arg in argv[1:]]
+  given = {name: value for name, _, value in parts}
+  if 'config' in given:
+    try:
+      config = read_config(Path(given['config']))
+    except ConfigError as absent:
+      return absent
+    for name, value in given.items():
+      if name.startswith('config.') and (wrong := _wrong(config, name, value)):
+        return wrong
+  return ConfigError('The flags cannot be read.', got=f'{type(error).__name__}: {error}')
+
+
+def _wrong(config: ConfigDict, name: str, value: str) -> ConfigError | None:
+  """The error of one --config.NAME=VALUE; None if the setting is there and takes the value."""
+  inner, above = config, 'config'
+  for key in name.split('.')[1:]:
+    if not isinstance(inner, ConfigDict) or key not in inner:
+      known = list(inner) if isinstance(inner, ConfigDict) else []
+      return settings.unknown(f'{above} has no setting {key!r}.', key, known)
+    kind, inner, above = inner.get_type(key), inner[key], f'{above}.{key}'
+  try:
+    kind(value) if kind in (int, float) else None
+  except ValueError:
+    return ConfigError(
+      f'{name} is of the wrong type.', where=f'--{name}', expected=kind.__name__, got=repr(value)
+    )
+  return None

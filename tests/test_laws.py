@@ -24,7 +24,9 @@ from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.model import Model, shift_right
 from compacter_jax.t5 import decode
 from compacter_jax.t5.config import Config, shapes
-from compacter_jax.t5.network import T5, Mode, Stack
+from compacter_jax.t5.mode import Mode
+from compacter_jax.t5.network import T5
+from compacter_jax.t5.stack import Stack
 
 CFG = Config(
   vocab=32, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=2, decoder_layers=3, dropout=0.0
@@ -80,8 +82,12 @@ MORE = {
     _compacter(learn_a=False, share_a=False, share_b=True, where='.*/ffn', seed=3),
     starts_plain=False,
   ),
-  'adapter-layers': Case(
-    Adapter(width=8, encoder_layers=(), decoder_layers=(1, 2)), starts_plain=False
+  'adapter-layers-twice': Case(  # the second is cut where the first begins
+    chain(
+      some=Adapter(width=8, encoder_layers=(), decoder_layers=(1, 2)),
+      every=Adapter(width=4, where='.*/ffn'),
+    ),
+    starts_plain=False,
   ),
   'chain': Case(
     chain(norms=Unfreeze('.*norm/scale'), adapters=_compacter()), zero_is_plain=False, thorough=True

@@ -17,7 +17,7 @@ from compacter_jax.methods.adapter import Adapter
 from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.t5.config import Config
-from compacter_jax.t5.network import sites
+from compacter_jax.t5.sites import sites
 
 CFG = Config(vocab=32, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=12, decoder_layers=12)
 SITES = sites(CFG)

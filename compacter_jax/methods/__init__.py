@@ -24,7 +24,7 @@ def names() -> list[str]:
 def method_class(name: str) -> type[Method]:
   """The method that the file `name` defines.  Raises ConfigError for an unknown name."""
   if name not in names():
-    raise settings.unknown(f'There is no method {name!r}.', name, names())
+    raise settings.unknown(f'There is no method of the name {name!r}.', str(name), names())
   module = importlib.import_module(f'{__name__}.{name}')
   found = [
     value

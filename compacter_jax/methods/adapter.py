@@ -9,7 +9,7 @@ import dataclasses
 
 from flax import linen as nn
 
-from compacter_jax.bottleneck import Bottleneck
+from compacter_jax.bottleneck import Bottleneck, bottleneck_width
 from compacter_jax.inits import normal
 from compacter_jax.method import Method, Tuned, declare, match
 
@@ -19,13 +19,15 @@ class Adapter(Method):
   """A dense bottleneck at each site.
 
   Attributes:
-    width: of the bottleneck, M.
+    reduction: d_model / M, M being the width of the bottleneck.
+    width: M itself; None goes by `reduction`.
     activation: 'gelu_new', 'gelu', 'relu' or 'silu'.
     where: pattern of the sites.
     encoder_layers, decoder_layers: which layers, from 0; None is all.
   """
 
-  width: int = 24
+  reduction: int = 32
+  width: int | None = None
   activation: str = 'gelu_new'
   where: str = r'.*/(self_attention|ffn)'
   encoder_layers: tuple[int, ...] | None = None
@@ -45,4 +47,5 @@ class Adapter(Method):
   def _module(self, features, dtype=None):
     # No parent: the module is made while T5 runs, but is no part of it.
     dense = lambda width: nn.Dense(width, dtype=dtype, kernel_init=normal(0.01), parent=None)
-    return Bottleneck(dense(self.width), dense(features), self.activation, parent=None)
+    width = bottleneck_width(features, self.width, self.reduction)
+    return Bottleneck(dense(width), dense(features), self.activation, parent=None)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from compacter_jax.bottleneck import Bottleneck
+from compacter_jax.bottleneck import Bottleneck, bottleneck_width
 from compacter_jax.errors import ConfigError
 from compacter_jax.hypercomplex import HypercomplexDense, a_initialiser, b_initialiser, shapes
 from compacter_jax.method import Method, Spec, Tuned, declare, init, is_spec, match
@@ -23,8 +23,9 @@ class Compacter(Method):
   """A hypercomplex bottleneck at each site.
 
   Attributes:
-    n: hypercomplex dimension N; divides d_model and width.
-    width: of the bottleneck, M.
+    n: hypercomplex dimension N; divides d_model and M.
+    reduction: d_model / M, M being the width of the bottleneck.
+    width: M itself; None goes by `reduction`.
     rank: R of each B_i; None keeps B whole.
     share_a: one A for the whole model; else each projection has its own.
     factorized_a: A_i = l_i r_i of rank one.
@@ -43,7 +44,8 @@ class Compacter(Method):
   """
 
   n: int = 4
-  width: int = 24
+  reduction: int = 32
+  width: int | None = None
   rank: int | None = 1
   share_a: bool = True
   factorized_a: bool = False
@@ -104,8 +106,9 @@ class Compacter(Method):
         got=f'{self.where!r}, whose sites have outputs of {sorted(sizes)}',
       )
     size, a_range, b_range = min(sizes), *self._ranges()
-    a, down = shapes(size, self.width, self.n, self.rank, self.factorized_a)
-    _, up = shapes(self.width, size, self.n, self.rank, self.factorized_a)
+    width = bottleneck_width(size, self.width, self.reduction)
+    a, down = shapes(size, width, self.n, self.rank, self.factorized_a)
+    _, up = shapes(width, size, self.n, self.rank, self.factorized_a)
     out = _specs(a, a_initialiser(self.a_init, a_range)) if self.share_a else {}
     if self.share_b:
       init = b_initialiser(self.b_init, b_range)
@@ -127,7 +130,8 @@ class Compacter(Method):
     options['a_range'], options['b_range'] = self._ranges()
     # No parent: the module is made while T5 runs, but is no part of it.
     layer = functools.partial(HypercomplexDense, **options, parent=None)
-    return Bottleneck(layer(self.width), layer(features), self.activation, parent=None)
+    width = bottleneck_width(features, self.width, self.reduction)
+    return Bottleneck(layer(width), layer(features), self.activation, parent=None)
 
 
 def _per_projection(shared):

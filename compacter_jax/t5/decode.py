@@ -12,7 +12,8 @@ from jax import Array
 
 from compacter_jax.graft import Graft
 from compacter_jax.t5.attention import mask_bias
-from compacter_jax.t5.network import T5, Cache, Past
+from compacter_jax.t5.network import T5
+from compacter_jax.t5.stack import Cache, Past
 
 
 def greedy(t5: T5, params: dict, graft: Graft, source: Array, steps: int) -> Array:

@@ -1,0 +1,1 @@
+"""Measurements of speed and memory; each prints ratios taken in one run."""

@@ -8,7 +8,7 @@ from experiments.configs import base
 
 def get_config():
   config = base.get_config()
-  config.method = {'norms': base.norms(), 'adapters': base.method('compacter', n=4, width=24)}
+  config.method = {'norms': base.norms(), 'adapters': base.method('compacter', n=4)}
   config.data.prefix = False
   config.optim.rate = 3e-3
   return config

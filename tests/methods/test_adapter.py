@@ -7,7 +7,7 @@ from compacter_jax.errors import ConfigError
 from compacter_jax.method import is_spec
 from compacter_jax.methods.adapter import Adapter
 from compacter_jax.t5.config import Config
-from compacter_jax.t5.network import sites
+from compacter_jax.t5.sites import sites
 
 SITES = sites(Config())
 FFN = 'encoder/layers/ffn'

@@ -11,7 +11,7 @@ from compacter_jax.hypercomplex import kron_sum
 from compacter_jax.method import is_spec
 from compacter_jax.methods.compacter import Compacter
 from compacter_jax.t5.config import Config
-from compacter_jax.t5.network import sites
+from compacter_jax.t5.sites import sites
 
 CFG = Config(vocab=32, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=3, decoder_layers=2)
 SITES = sites(CFG)

@@ -15,7 +15,8 @@ from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.model import Model
 from compacter_jax.t5 import decode
-from compacter_jax.t5.network import T5, Mode
+from compacter_jax.t5.mode import Mode
+from compacter_jax.t5.network import T5
 from tests.conftest import TINY, draw
 
 STEPS = 9

@@ -23,7 +23,9 @@ from compacter_jax.model import Model, abstract, shift_right
 from compacter_jax.t5.attention import mask_bias
 from compacter_jax.t5.config import Config, shapes
 from compacter_jax.t5.layers import Dropout
-from compacter_jax.t5.network import T5, Mode, random_weights, sites
+from compacter_jax.t5.mode import Mode
+from compacter_jax.t5.network import T5, random_weights
+from compacter_jax.t5.sites import sites
 from tests.conftest import TINY, draw
 
 # Every size different from every other, so that a shape says whose it is.

@@ -1,0 +1,211 @@
+"""Every config resolves, every key can be overridden, every mistake is told before any work."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from compacter_jax import methods, t5
+from compacter_jax.errors import CompacterError
+from compacter_jax.model import Model
+from experiments import count, schema
+from experiments.configs import config_files, read_config
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = {path.stem: path for path in config_files()}
+BASE = read_config(ROOT / 'experiments/configs/base.py')
+
+
+@pytest.mark.parametrize('path', CONFIGS.values(), ids=CONFIGS)
+def test_every_config_resolves(path):
+  job = schema.job(read_config(path).to_dict())
+  assert Model(t5.SIZES['t5-small'], job.method).count() > 0
+  assert methods.from_config(methods.to_config(job.method)) == job.method
+  assert '--config=experiments/configs/' + path.name in path.read_text()
+
+
+def test_every_setting_of_the_base_has_its_meaning():
+  source = (ROOT / 'experiments/configs/base.py').read_text()
+  for line, following in zip(source.splitlines(), source.splitlines()[1:]):
+    if re.match(r'  config\.\S+ = (?!ConfigDict)', following):
+      assert line.lstrip().startswith(('#', 'config.')), following
+
+
+def leaves(config, path=''):
+  for key, value in config.items():
+    if isinstance(value, ConfigDict):
+      yield from leaves(value, f'{path}{key}.')
+    else:
+      yield f'{path}{key}', value
+
+
+def changed(path, value):
+  """The settings of compacter.py as a dict, with one of them changed."""
+  config = read_config(CONFIGS['compacter']).to_dict()
+  inner = config
+  *above, last = path.split('.')
+  for key in above:
+    inner = inner[key]
+  inner[last] = value
+  return config
+
+
+@pytest.mark.parametrize('path', [path for path, _ in leaves(read_config(CONFIGS['compacter']))])
+def test_a_wrong_type_is_refused_for_every_setting(path):
+  for wrong in ({}, float('nan'), object()):
+    with pytest.raises(CompacterError, match=re.escape(path.rpartition('.')[2])):
+      schema.job(changed(path, wrong))
+
+
+@pytest.mark.parametrize('path', [path for path, _ in leaves(BASE)])
+def test_none_is_refused_for_every_setting_of_the_base(path):
+  with pytest.raises(CompacterError, match='None'):
+    schema.job(changed(path, None))
+
+
+def command(tmp_path, *flags, config='compacter'):
+  """Runs the command on what cannot work; returns its exit code and what it told."""
+  arguments = [f'--config=experiments/configs/{config}.py', f'--workdir={tmp_path / "out"}', *flags]
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.run', *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    env=os.environ | {'HF_HUB_OFFLINE': '1', 'JAX_PLATFORMS': 'cpu'},
+  )
+  assert not (tmp_path / 'out').exists(), 'something was written'
+  assert 'Traceback' not in done.stderr
+  return done.returncode, done.stderr
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+  """Sound rows, and folders each of which is wrong in one way."""
+  folder = tmp_path_factory.mktemp('files')
+
+  def rows(name, train, dev='sentence\tlabel\nfine\t1\nbad\t0\n'):
+    (folder / name).mkdir()
+    (folder / name / 'train.tsv').write_text(train)
+    (folder / name / 'dev.tsv').write_text(dev)
+
+  sound = 'sentence\tlabel\n' + ''.join(f'row {i}\t{i % 2}\n' for i in range(1_010))
+  rows('sound', sound)
+  rows('label', sound + 'odd\t7\n')
+  rows('hidden', sound + 'odd\t-1\n')
+  rows('columns', sound + 'odd\t1\tmore\n')
+  rows('few', 'sentence\tlabel\nfine\t1\n')
+  cfg = t5.Config(
+    vocab=8_192, d_model=128, d_kv=4, d_ff=8, heads=2, encoder_layers=1, decoder_layers=1
+  )
+  small = t5.Config(
+    vocab=50, d_model=128, d_kv=4, d_ff=8, heads=2, encoder_layers=1, decoder_layers=1
+  )
+  random = np.random.default_rng(0)
+
+  def model(name, cfg, spoil=None):
+    weights = {p: random.normal(size=s).astype(np.float32) for p, s in t5.shapes(cfg).items()}
+    if spoil:
+      spoil(weights)
+    t5.save(folder / name, cfg, weights)
+    return folder / name
+
+  def nan(weights):
+    weights['encoder/layers/ffn/wo/kernel'][0, 1, 2] = np.nan
+
+  model('t5', cfg)
+  model('t5-small-vocab', small)
+  model('t5-nan', cfg, nan)
+  whole = (model('t5-cut', cfg) / 'model.safetensors').read_bytes()
+  (folder / 't5-cut' / 'model.safetensors').write_bytes(whole[: len(whole) // 2])
+  pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n'
+  (model('t5-lfs', cfg) / 'model.safetensors').write_text(pointer)
+  (model('t5-html', cfg) / 'model.safetensors').write_text('<!DOCTYPE html><html>404</html>')
+  (folder / 'spiece.model').write_bytes(b'')
+  return folder
+
+
+BAD = {
+  'unknown key': (['--config.stepz=3'], 2, 'stepz'),
+  'unknown key of the method': (['--config.method.adapters.m=3'], 2, 'method.adapters'),
+  'wrong type': (['--config.batch_size=many'], 2, 'many'),
+  'not a number': (['--config.optim.rate=nan'], 2, 'finite'),
+  'true for a number': (['--config.steps=True'], 2, 'steps'),
+  'nothing to train': (['--config.steps=0', '--config.epochs=0.0'], 2, 'steps or epochs'),
+  'n does not divide': (['--config.method.adapters.n=7'], 2, 'n=7'),
+  'no such site': (['--config.method.adapters.where=.*/fnn'], 2, 'No site'),
+  'float16': (['--config.dtype=float16'], 2, '65,504'),
+  'parts of a batch': (['--config.accumulate=3'], 2, 'accumulate'),
+  'unknown task': (['--config.data.task=sst'], 2, "did you mean 'sst2'"),
+  'no rows given': (['--config.data.dir='], 3, '--config.data.dir=DIR'),
+  'no such rows': (['--config.data.dir={files}/absent'], 3, 'absent'),
+  'a label that is none': (['--config.data.dir={files}/label'], 3, 'train.tsv:1012'),
+  'a hidden label': (['--config.data.dir={files}/hidden'], 3, 'unlabelled'),
+  'too many columns': (['--config.data.dir={files}/columns'], 3, 'train.tsv:1012'),
+  'too few rows': (['--config.data.dir={files}/few'], 3, '1001'),
+  'no such model': (['--config.model={files}/absent'], 4, 'absent'),
+  'a weight that is no number': (['--config.model={files}/t5-nan'], 4, 'DenseReluDense.wo'),
+  'truncated weights': (['--config.model={files}/t5-cut'], 4, 'model.safetensors'),
+  'a Git LFS pointer': (['--config.model={files}/t5-lfs'], 4, 'LFS'),
+  'a web page': (['--config.model={files}/t5-html'], 4, 'web page'),
+  'a foreign tokenizer': (['--config.model={files}/t5-small-vocab'], 4, 'rows of the embedding'),
+  'an empty tokenizer': (['--config.tokenizer={files}/spiece.model'], 4, 'empty'),
+}
+
+
+@pytest.mark.parametrize(('flags', 'code', 'message'), BAD.values(), ids=BAD)
+def test_bad_input_ends_at_once(tmp_path, files, flags, code, message):
+  sound = ['--config.data.dir={files}/sound', '--config.model={files}/t5']
+  sound += [f'--config.tokenizer={ROOT}/compacter_jax/assets/nano_t5']
+  given = [flag.format(files=files) for flag in (*sound, *flags)]
+  returned, told = command(tmp_path, *given)
+  assert (returned, message in told) == (code, True), told
+
+
+def test_missing_flags_are_named(tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.run'], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.returncode == 2
+  assert '--config is missing' in done.stderr
+
+
+@pytest.mark.parametrize('module', ['run', 'count', 'quickstart'])
+def test_help_answers_at_once(module):
+  begin = time.perf_counter()
+  done = subprocess.run(
+    [sys.executable, '-m', f'experiments.{module}', '--help'],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert 'python -m experiments.' in done.stdout
+  # Promised are 2 seconds; a busy machine is given more. Importing jax and flax takes longer.
+  assert time.perf_counter() - begin < 6
+
+
+def test_the_parameter_table():
+  table = count.count('t5-base', 32_100, list(CONFIGS.values()), 8)
+  rows = {row['config']: row for row in table['rows']}
+  assert table['base'] == 222_882_048
+  assert rows['compacter']['trained'] == 161_728
+  assert rows['compacter']['without_norms'] == 114_112
+  assert rows['compacter_pp']['trained'] == 104_704
+  assert rows['adapter']['trained'] == 1_855_104
+  assert rows['full']['trained'] == 222_882_048
+  totals = {'compacter': 1.0041, 'compacter_pp': 1.0020, 'adapter': 1.0649, 'full': 8.0}
+  for name, total in totals.items():
+    assert rows[name]['total'] == pytest.approx(total, abs=2e-3 if name == 'full' else 5e-5)
+  assert 'compacter' in count.text(table)
+  assert json.loads(json.dumps(table)) == table
+
+
+def test_the_parameter_table_tells_what_cannot_be():
+  table = count.count('t5-small', None, [CONFIGS['compacter']], 8)
+  assert table['rows'][0]['trained'] == 54_464
