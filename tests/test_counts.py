@@ -47,9 +47,9 @@ ROWS = [
   (Adapter(width=48), 3_625_728, 1.6267),
   (Compacter(width=48), 165_184, 0.0741),
   (Compacter(width=48, where=FFN), 106_432, 0.0478),
-  (Adapter(width=96), 7_166_976, 3.2156),
-  (Compacter(width=96), 172_096, 0.0772),
-  (Compacter(width=96, where=FFN), 109_888, 0.0493),
+  (Adapter(reduction=8), 7_166_976, 3.2156),
+  (Compacter(reduction=8), 172_096, 0.0772),
+  (Compacter(reduction=8, where=FFN), 109_888, 0.0493),
 ]
 
 
@@ -81,14 +81,13 @@ OTHERS = [
   ('cfg', 'd', 'base', 'norms', 'adapter', 'compacter', 'plus'), OTHERS, ids=['small', 'large']
 )
 def test_t5_small_and_large(cfg, d, base, norms, adapter, compacter, plus):
-  width = d // 32  # a reduction factor of 32
   assert count(cfg) == base
   assert Model(cfg, NORMS).count() == norms
-  assert trained(Adapter(width=width), cfg) == adapter
-  assert trained(Compacter(width=width), cfg) == compacter
-  assert trained(Compacter(width=width, where=FFN), cfg) == plus
+  assert trained(Adapter(), cfg) == trained(Adapter(width=d // 32), cfg) == adapter
+  assert trained(Compacter(), cfg) == compacter
+  assert trained(Compacter(where=FFN), cfg) == plus
   with pytest.raises(ConfigError, match='n=12'):
-    trained(Compacter(n=12, width=width), cfg)
+    trained(Compacter(n=12), cfg)
 
 
 def test_norms_of_t5_base():

@@ -341,16 +341,12 @@ def test_scanned_layers_equal_layers_called_one_by_one(case, monkeypatch):
 
 def _edit(graft, stack, i, path, x, y):
   """What the method makes of one layer's site, found without Graft's own bookkeeping."""
-  for start in range(i + 1):
-    for stop in range(i + 1, 9):
-      arrays = graft.tuned.site.get(f'{stack}/layers[{start}:{stop}]/{path}')
-      if arrays is not None:
-        mine = jax.tree.map(lambda a, start=start: a[i - start], arrays)
-        return graft.method.edit(x, y, mine, graft.tuned.shared)
-  arrays = graft.tuned.site.get(f'{stack}/layers/{path}')
-  if arrays is None:
-    return y
-  return graft.method.edit(x, y, jax.tree.map(lambda a: a[i], arrays), graft.tuned.shared)
+  mine = {}
+  cuts = {f'layers[{a}:{b}]': a for a in range(i + 1) for b in range(i + 1, 9)} | {'layers': 0}
+  for layers, start in cuts.items():
+    arrays = graft.tuned.site.get(f'{stack}/{layers}/{path}', {})
+    mine |= jax.tree.map(lambda a, at=i - start: a[at], arrays)
+  return graft.method.edit(x, y, mine, graft.tuned.shared) if mine else y
 
 
 @every

@@ -69,3 +69,16 @@ def test_computes_in_the_dtype_of_the_activation():
 def test_an_unknown_activation_is_told_the_choices():
   with pytest.raises(ConfigError, match='Unknown activation(.|\n)*gelu_new'):
     Adapter(activation='gelu_old').specs(SITES, {})
+
+
+@pytest.mark.parametrize(
+  ('fields', 'width'), [({}, 24), ({'reduction': 16}, 48), ({'reduction': 16, 'width': 8}, 8)]
+)
+def test_the_width_is_given_or_follows_from_the_reduction(fields, width):
+  assert Adapter(**fields).specs(SITES, {}).site[FFN]['down']['bias'].shape == (12, width)
+
+
+@pytest.mark.parametrize('fields', [{'reduction': 0}, {'reduction': 769}, {'width': 0}])
+def test_a_bottleneck_without_a_unit_is_an_error(fields):
+  with pytest.raises(ConfigError, match='at least one unit'):
+    Adapter(**fields).specs(SITES, {})

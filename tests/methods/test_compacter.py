@@ -144,7 +144,7 @@ def test_at_t5_base_size_it_starts_all_but_invisible():
 @pytest.mark.parametrize(('share_a', 'std'), [(True, 1e-4), (False, 0.01)])
 def test_an_a_that_does_not_learn_comes_from_the_seed_alone(share_a, std):
   def fixed(seed):
-    method = Compacter(12, 24, where=FFN, share_a=share_a, learn_a=False, seed=seed)
+    method = Compacter(12, where=FFN, share_a=share_a, learn_a=False, seed=seed)
     specs, constants = method.specs(BASE, {}), method.constants(BASE)
     assert specs.shared == {}
     assert all(set(p) == {'s', 't', 'bias'} for p in specs.site[FFN].values())
