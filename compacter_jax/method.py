@@ -202,12 +202,12 @@ def declare(module: nn.Module, site: Site, *inputs: Any) -> Tree:
   def make(key):
     return module.init(key, jnp.zeros((1, site.fan_out)), *inputs)['params']
 
-  def spec(path, leaf):
-    def init(key, shape):
-      del shape
-      every = make(key) if site.depth is None else jax.vmap(make)(jax.random.split(key, site.depth))
-      return dict(jax.tree_util.tree_leaves_with_path(every))[path]
+  @jax.jit  # once for all arrays of the site; op by op it takes seconds
+  def every(key):
+    return make(key) if site.depth is None else jax.vmap(make)(jax.random.split(key, site.depth))
 
+  def spec(path, leaf):
+    init = lambda key, shape: dict(jax.tree_util.tree_leaves_with_path(every(key)))[path]
     return site.spec(leaf.shape, init)
 
   return jax.tree_util.tree_map_with_path(spec, jax.eval_shape(make, jax.random.key(0)))

@@ -19,7 +19,7 @@ from compacter_jax.t5.sizes import SIZES
 CFG = Config(vocab=32, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=3, decoder_layers=2)
 
 
-@pytest.mark.parametrize('cfg', set(SIZES.values()), ids=str)
+@pytest.mark.parametrize('cfg', SIZES.values(), ids=SIZES)
 def test_every_weight_of_every_t5_matches_exactly_one_pattern(cfg):
   for path, shape in shapes(cfg).items():
     hits = [axes for pattern, axes in sharding.T5_AXES.items() if re.fullmatch(pattern, path)]

@@ -13,7 +13,8 @@ from jax import Array
 
 from compacter_jax.graft import Hook
 from compacter_jax.t5.config import Config
-from compacter_jax.t5.layers import Dense, Dropout
+from compacter_jax.t5.dropout import Dropout
+from compacter_jax.t5.layers import Dense
 
 # Far below any score, yet finite: a row with nothing to attend to gets a mean and not a NaN.
 MASKED = -1e10

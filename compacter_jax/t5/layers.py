@@ -1,4 +1,4 @@
-"""The plain layers of T5: dense without bias, RMS norm, dropout, feed-forward."""
+"""The plain layers of T5: dense without bias, RMS norm, feed-forward."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ from jax import Array
 from compacter_jax import inits
 from compacter_jax.graft import Hook
 from compacter_jax.t5.config import Config
+from compacter_jax.t5.dropout import Dropout
 
 ACTIVATIONS = {'relu': jax.nn.relu, 'gelu_new': jax.nn.gelu, 'silu': jax.nn.silu}
 
@@ -40,22 +41,6 @@ class Norm(nn.Module):
     y = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + self.epsilon)
     y = (y * scale.astype(jnp.float32)).astype(self.dtype)
     return hook('/'.join(self.path), x, y)
-
-
-class Dropout(nn.Module):
-  """Dropout from 16 random bits per element: half the work of 32, rates exact to 1 / 65,536."""
-
-  rate: float
-  training: bool
-
-  @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """x: any shape; scaled by 1 / keep so that its mean stays."""
-    threshold = round(self.rate * 2**16)
-    if not self.training or threshold == 0:
-      return x
-    keep = jax.random.bits(self.make_rng('dropout'), x.shape, jnp.uint16) >= threshold
-    return jnp.where(keep, x / (1 - threshold / 2**16), 0).astype(x.dtype)
 
 
 class Ffn(nn.Module):

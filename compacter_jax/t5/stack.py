@@ -21,7 +21,8 @@ from compacter_jax import inits
 from compacter_jax.graft import Graft, Hook
 from compacter_jax.t5.attention import Attention, position_bias, relative_buckets
 from compacter_jax.t5.config import Config
-from compacter_jax.t5.layers import Dropout, Ffn, Norm
+from compacter_jax.t5.dropout import Dropout
+from compacter_jax.t5.layers import Ffn, Norm
 from compacter_jax.t5.mode import Mode
 
 Cache = tuple[Array, Array]  # keys and values, each [L,B,T,H,K]
