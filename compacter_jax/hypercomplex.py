@@ -60,7 +60,8 @@ def kron_sum_times(x: Array, a: Array, *b: Array) -> Array:
   return y.reshape(*y.shape[:-2], n * y.shape[-1])
 
 
-ROUTES = 'kron', 'contracted', 'factored'
+ROUTES = 'auto', 'kron', 'contracted', 'factored'
+FEW = 4  # up to N R of it the factored route wins
 
 
 def check_divides(n: int, **sizes: int) -> None:
@@ -93,7 +94,8 @@ class HypercomplexDense(nn.Module):
     b_init, b_range: 'glorot_uniform', 'glorot_normal' or 'normal' (std b_range).
     bias: whether to add a bias, zero at first.
     route: 'kron' is the definition, 'contracted' builds H in one contraction, 'factored' never
-      builds H. All three are equal; docs/performance.md tells which is faster when.
+      builds H. All three are equal. 'auto' takes the one that was measured to be fastest:
+      'factored' while N R <= FEW, else 'contracted' (docs/performance.md).
 
   Raises:
     ConfigError: n does not divide, or an option is unknown.
@@ -109,7 +111,7 @@ class HypercomplexDense(nn.Module):
   b_init: str = 'glorot_uniform'
   b_range: float = 0.01
   bias: bool = True
-  route: str = 'contracted'
+  route: str = 'auto'
 
   @nn.compact
   def __call__(self, x: Array, shared: dict[str, Array] | None = None) -> Array:
@@ -152,6 +154,9 @@ def shapes(
 
 
 def _apply(route: str, x: Array, a: Array, *b: Array) -> Array:
+  if route == 'auto':
+    few = len(b) == 2 and len(a) * b[1].shape[1] <= FEW
+    route = 'factored' if few else 'contracted'
   if route == 'factored':
     return kron_sum_times(x, a.astype(x.dtype), *(f.astype(x.dtype) for f in b))
   build = _choose('route', route, {'kron': kron_sum, 'contracted': kron_sum_contracted})

@@ -60,7 +60,7 @@ class Compacter(Method):
   where: str = r'.*/(self_attention|ffn)'
   encoder_layers: tuple[int, ...] | None = None
   decoder_layers: tuple[int, ...] | None = None
-  route: str = 'contracted'
+  route: str = 'auto'
   seed: int = 0
 
   def specs(self, sites, frozen):

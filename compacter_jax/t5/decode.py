@@ -66,14 +66,14 @@ def stepwise_logits(t5: T5, params: dict, graft: Graft, source: Array, target: A
 
 def _empty_cache(t5: T5, rows: int, steps: int, dtype) -> Cache:
   cfg = t5.cfg
-  empty = jnp.zeros((cfg.decoder_layers, rows, steps, cfg.heads, cfg.d_kv), dtype)
+  empty = jnp.zeros((cfg.decoder_layers, rows, cfg.heads, steps, cfg.d_kv), dtype)
   return empty, empty
 
 
 def _read(t5: T5, source: Array, graft: Graft):
   """Runs the encoder, and the keys and values that every decoder layer makes of its output.
 
-  Returns the encoder's output [B,S,D], its mask [B,S] and two arrays [L,B,S,H,K].
+  Returns the encoder's output [B,S,D], its mask [B,S] and two arrays [L,B,H,S,K].
   """
   memory, mask = t5.encode(source, graft)
   layer = lambda block, carry, hook, _: (carry, block.remember(memory, hook))
@@ -91,7 +91,7 @@ def _step(
   graft: Graft,
 ) -> tuple[Array, Cache]:
   """One position of the decoder.  tokens: [B] ids -> logits [B,V] and the cache, one longer."""
-  length = cache[0].shape[2]
+  length = cache[0].shape[3]
   buckets = jax.lax.dynamic_slice_in_dim(t5.decoder.buckets(length), position, 1)
   mask = mask_bias(jnp.arange(length) <= position)
   place = t5.decoder.place(buckets, mask=mask, memory_mask=memory_mask)
@@ -102,6 +102,6 @@ def _step(
     return block(x, hook, place, Past(position, keys, values, memory))
 
   y, new = t5.decoder.scan(layer, t5.embed(tokens[:, None]), graft)
-  put = lambda old, mine: jax.lax.dynamic_update_slice_in_dim(old, mine, position, 2)
+  put = lambda old, mine: jax.lax.dynamic_update_slice_in_dim(old, mine, position, 3)
   cache = put(cache[0], new[0]), put(cache[1], new[1])
   return t5.head(t5.decoder.finish(y, graft), graft)[:, 0], cache

@@ -25,7 +25,7 @@ from compacter_jax.t5.dropout import Dropout
 from compacter_jax.t5.layers import Ffn, Norm
 from compacter_jax.t5.mode import Mode
 
-Cache = tuple[Array, Array]  # keys and values, each [L,B,T,H,K]
+Cache = tuple[Array, Array]  # keys and values, each [L,B,H,T,K]
 
 
 class Block(nn.Module):
@@ -51,14 +51,14 @@ class Block(nn.Module):
       self.relative_bias = self.param('relative_bias', inits.normal(cfg.d_model**-0.5), table)
 
   def __call__(self, x: Array, hook: Hook, place: 'Place', past: 'Past | None' = None):
-    """x: [B,T,D] -> [B,T,D], and the keys and values of its own positions, each [B,T,H,K].
+    """x: [B,T,D] -> [B,T,D], and the keys and values of its own positions, each [B,H,T,K].
 
     past: when decoding, what this layer remembers of earlier positions and of the source.
     """
     h = self.self_attention_norm(x, hook)
     mine = k, v = self.self_attention.keys_values(h, hook)
     if past is not None:
-      at = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, past.position, 1)
+      at = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, past.position, 2)
       k, v = at(past.keys, k), at(past.values, v)
     x += self.dropout(self.self_attention(h, k, v, [self._bias(place), place.mask], hook))
     if self.cross:
@@ -73,7 +73,7 @@ class Block(nn.Module):
     return position_bias(self.relative_bias, place.buckets) if own else place.bias
 
   def remember(self, memory: Array, hook: Hook) -> tuple[Array, Array]:
-    """Keys and values of the encoder's output.  memory: [B,S,D] -> each [B,S,H,K]."""
+    """Keys and values of the encoder's output.  memory: [B,S,D] -> each [B,H,S,K]."""
     return self.cross_attention.keys_values(memory, hook)
 
 
@@ -97,7 +97,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Past:
-  """What one layer remembers while decoding: keys and values [B,T,H,K], memory two [B,S,H,K]."""
+  """What one layer remembers while decoding: keys and values [B,H,T,K], memory two [B,H,S,K]."""
 
   position: Array
   keys: Array
