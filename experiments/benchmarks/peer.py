@@ -62,6 +62,7 @@ def measure(folder: str, steps: int) -> dict[str, dict[str, Any]]:
   try:
     for phase in ['load', 'first_step', *['step'] * steps, 'save', 'reload', 'predict', 'peak']:
       for name, worker in workers.items():
+        time.sleep(0.5)  # threads of the one spin on for a while after its step
         answer = _ask(worker, phase)
         out[name]['step'].append(answer) if phase == 'step' else out[name].update({phase: answer})
   finally:
