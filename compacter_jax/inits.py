@@ -4,6 +4,7 @@ The Glorot family is the paper's: gain sqrt(2), fans taken from the last two axe
 of matrices is drawn slice by slice (reference implementation of Karimi Mahabadi et al. 2021).
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -26,11 +27,14 @@ def ones(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
   return jnp.ones(shape, dtype)
 
 
+# Cached, so that modules with the same initialiser are equal and compiled once.
+@functools.cache
 def normal(std: float) -> Init:
   """N(0, std^2)."""
   return lambda key, shape, dtype=jnp.float32: std * jax.random.normal(key, shape, dtype)
 
 
+@functools.cache
 def uniform(bound: float) -> Init:
   """U(-bound, bound)."""
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)

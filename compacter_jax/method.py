@@ -6,6 +6,7 @@ declaration. Glossary of shapes: B batch, S source length, T target length, D d_
 """
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -199,18 +200,21 @@ def declare(module: nn.Module, site: Site, *inputs: Any) -> Tree:
   module: called with an array [..., site.fan_out] and then `inputs`.
   """
 
-  def make(key):
-    return module.init(key, jnp.zeros((1, site.fan_out)), *inputs)['params']
-
-  @jax.jit  # once for all arrays of the site; op by op it takes seconds
-  def every(key):
-    return make(key) if site.depth is None else jax.vmap(make)(jax.random.split(key, site.depth))
+  every = functools.partial(_drawn, module, site.fan_out, site.depth, inputs=inputs)
 
   def spec(path, leaf):
     init = lambda key, shape: dict(jax.tree_util.tree_leaves_with_path(every(key)))[path]
-    return site.spec(leaf.shape, init)
+    return site.spec(leaf.shape[site.depth is not None :], init)
 
-  return jax.tree_util.tree_map_with_path(spec, jax.eval_shape(make, jax.random.key(0)))
+  return jax.tree_util.tree_map_with_path(spec, jax.eval_shape(every, jax.random.key(0)))
+
+
+# Compiled once for all arrays and all sites that are alike; op by op it takes seconds.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _drawn(module: nn.Module, fan_in: int, depth: int | None, key: Array, inputs: Any) -> Tree:
+  """The module's parameters, drawn for each of `depth` layers."""
+  make = lambda key: module.init(key, jnp.zeros((1, fan_in)), *inputs)['params']
+  return make(key) if depth is None else jax.vmap(make)(jax.random.split(key, depth))
 
 
 def init(specs: Tuned, key: Array) -> Tuned:

@@ -1,0 +1,184 @@
+"""A whole run from files on disk, and what it leaves behind."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import compacter_jax as cj
+from compacter_jax import evaluate, t5
+from compacter_jax.errors import StorageError
+from compacter_jax.train import Progress
+from experiments import finetune, quickstart, schema
+from experiments.configs import config_files, read_config
+from experiments.console import Console, duration
+
+CONFIGS = {path.stem: path for path in config_files()}
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+  """optax does not run under the strict promotion of tests."""
+  with jax.numpy_dtype_promotion('standard'):
+    yield
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+  """A small T5 with the shipped vocabulary, in Hugging Face's format."""
+  folder = tmp_path_factory.mktemp('base')
+  cfg = t5.Config(
+    vocab=8_192, d_model=32, d_kv=8, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1
+  )
+  random = np.random.default_rng(0)
+  weights = {p: random.normal(size=s).astype(np.float32) for p, s in t5.shapes(cfg).items()}
+  t5.save(folder, cfg, weights)
+  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
+  return folder
+
+
+def job(base, name='compacter', **changes):
+  config = read_config(CONFIGS[name])
+  config.model = str(base)
+  config.data.task = 'quickstart'
+  config.data.max_train = config.data.max_validation = config.data.max_test = 40
+  config.batch_size, config.steps, config.eval_every, config.log_every = 8, 6, 3, 2
+  config.optim.warmup = 1
+  if name == 'compacter':
+    config.method.adapters.width = 8
+  config.update(changes)
+  return schema.job(config.to_dict())
+
+
+def test_a_run_leaves_all_it_promises(base, tmp_path, capsys):
+  settings = job(base)
+  results = finetune.run(settings, finetune.read(settings), tmp_path / 'w')
+  assert {p.name for p in (tmp_path / 'w').iterdir()} == {
+    'config.json', 'metrics.jsonl', 'results.json', 'adapter',
+  }  # fmt: skip
+  assert json.loads((tmp_path / 'w/results.json').read_text()) == results
+  assert schema.job(json.loads((tmp_path / 'w/config.json').read_text())) == settings
+  log = (tmp_path / 'w/metrics.jsonl').read_text()
+  lines = [json.loads(line) for line in log.splitlines()]
+  assert [line['step'] for line in lines if 'loss' in line] == [1, 3, 6]
+  assert [line['step'] for line in lines if 'validation' in line] == [3, 6]
+  for key in 'validation', 'test':
+    assert set(results[key]) == {'accuracy', 'average', 'invalid'}
+  assert results['rows'] == {'train': 40, 'validation': 40, 'test': 40}
+  assert results['parameters']['trained'] < results['parameters']['base']
+  assert results['peak_bytes'] > 1e7
+  assert results['versions']['jax'] == jax.__version__
+  shown = capsys.readouterr().out
+  assert 'step 6/6' in shown
+  assert 'examples/s' in shown
+
+
+def test_the_saved_adapter_predicts_what_was_reported(base, tmp_path):
+  settings = job(base)
+  inputs = finetune.read(settings)
+  results = finetune.run(settings, inputs, tmp_path / 'w', quiet=True)
+  cfg, frozen = t5.load(base, 'float32')
+  model, tuned = cj.load(tmp_path / 'w/adapter', cfg, frozen, inputs.tokenizer.fingerprint)
+  args = model, tuned, model.trim(frozen), inputs.splits['test'], inputs.tokenizer
+  for size in 7, 40:  # whatever the batch
+    predictions = evaluate.predict(*args, size)
+    assert evaluate.score(inputs.task, predictions, inputs.splits['test']) == results['test']
+
+
+def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):
+  scores = iter([50.0, 90.0, float('nan'), 10.0])
+  seen = []
+
+  def scored(settings, inputs, tuned, part):
+    seen.append(jax.tree.map(np.array, tuned))
+    return {'average': next(scores, 0.0), 'invalid': 0}
+
+  monkeypatch.setattr(finetune, '_evaluate', scored)
+  settings = job(base, steps=4, eval_every=1)
+  inputs = finetune.read(settings)
+  finetune.run(settings, inputs, tmp_path / 'w', quiet=True)
+  _, kept = cj.load(tmp_path / 'w/adapter', inputs.model.cfg, inputs.frozen)
+  same = [
+    all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(each)))
+    for each in seen[:4]
+  ]
+  assert same == [False, True, False, False]
+
+
+def test_full_fine_tuning_runs(base, tmp_path):
+  settings = job(base, 'full', steps=2)
+  inputs = finetune.read(settings)
+  before = jax.tree.map(np.array, inputs.frozen)
+  results = finetune.run(settings, inputs, tmp_path / 'w', quiet=True)
+  assert results['parameters']['percent'] == 100
+  assert all(np.array_equal(before[p], inputs.frozen[p]) for p in before)
+
+
+def test_random_weights_are_another_base(base):
+  inputs = finetune.read(job(base))
+  drawn = finetune.read(job(base, random_base=True))
+  assert inputs.base != drawn.base
+  assert drawn.base == finetune.read(job(base, random_base=True)).base
+
+
+def test_a_folder_is_used_once(base, tmp_path):
+  finetune.claim(tmp_path / 'w')
+  finetune.write_json(tmp_path / 'w/config.json', {})
+  with pytest.raises(StorageError, match='another run'):
+    finetune.claim(tmp_path / 'w')
+  (tmp_path / 'file').touch()
+  with pytest.raises(StorageError, match='file'):
+    finetune.claim(tmp_path / 'file')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'want'),
+  [
+    ({'steps': 0, 'epochs': 3.0, 'eval_every': 0}, (15, 5)),
+    ({'steps': 7, 'eval_every': 0}, (7, 5)),
+    ({'steps': 7, 'eval_every': 100}, (7, 7)),
+    ({'steps': 0, 'epochs': 0.01}, (1, 1)),
+  ],
+)
+def test_lengths_of_a_run(base, changes, want):
+  assert finetune.lengths(job(base, **changes), 40) == want
+
+
+def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch, capsys):
+  progress = Progress(step=5, loss=1.25, grad_norm=1.0, examples_per_second=10, seconds_per_step=2)
+  console = Console(10)
+  console.show(progress)
+  assert 'step 5/10, loss 1.2500, 10 examples/s, 10 s left' in capsys.readouterr().out
+  monkeypatch.setattr('sys.stderr.isatty', lambda: True, raising=False)
+  console = Console(10)
+  console.show(progress)
+  console.close()
+  bar = capsys.readouterr().err
+  assert '5/10' in bar
+  assert 'loss 1.2500' in bar
+
+
+@pytest.mark.parametrize(
+  ('seconds', 'text'), [(0.4, '0 s'), (59, '59 s'), (200, '3 min 20 s'), (7_500, '2 h 5 min')]
+)
+def test_durations(seconds, text):
+  assert duration(seconds) == text
+
+
+def test_the_table_of_the_quickstart():
+  rows = [('majority class', 25.0, 0, 0), ('Compacter', 90.0, 18_368, 80_016)]
+  table = quickstart.table(rows, Path('w'))
+  assert '18,368' in table
+  assert '0.08 MB' in table
+  assert "cj.load('w/compacter/adapter'" in table
+  assert quickstart.majority(['1', '1', '0']) == pytest.approx(200 / 3)
+
+
+def test_the_job_is_plain_settings(base):
+  settings = job(base)
+  assert dataclasses.is_dataclass(settings)
+  assert hash(settings.method) == hash(job(base).method)
