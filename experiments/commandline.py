@@ -42,6 +42,8 @@ def start(main: Callable[[Any, Any], None], doc: str | None) -> None:
       logging.set_verbosity(logging.WARNING)  # else jax tells which backends it did not find
     main(schema.job(_settings(config)), workdir.value)
 
+  # What is changed in a config can only be read after the config; ml_collections reads sys.argv.
+  sys.argv[1:] = sorted(sys.argv[1:], key=lambda arg: not arg.lstrip('-').startswith('config='))
   try:
     app.run(checked, flags_parser=parse)
   except CompacterError as error:

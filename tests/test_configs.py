@@ -72,7 +72,8 @@ def test_none_is_refused_for_every_setting_of_the_base(path):
 
 def command(tmp_path, *flags, config='compacter'):
   """Runs the command on what cannot work; returns its exit code and what it told."""
-  arguments = [f'--config=experiments/configs/{config}.py', f'--workdir={tmp_path / "out"}', *flags]
+  # The config may stand anywhere.
+  arguments = [*flags, f'--config=experiments/configs/{config}.py', f'--workdir={tmp_path / "out"}']
   done = subprocess.run(
     [sys.executable, '-m', 'experiments.run', *arguments],
     cwd=ROOT,

