@@ -114,9 +114,10 @@ def test_a_step_that_is_not_finite_changes_nothing_and_stops_the_loop(frozen):
     train.fit(step, state, bad, batches(), 5, every=2)
 
 
-@pytest.mark.parametrize('optimizer', optim.OPTIMIZERS)
-@pytest.mark.parametrize('schedule', optim.SCHEDULES)
-def test_every_optimizer_and_schedule_learns(frozen, optimizer, schedule):
+@pytest.mark.parametrize(
+  ('optimizer', 'schedule'), [('adamw', 'cosine'), ('adafactor', 'constant')]
+)
+def test_every_optimizer_learns(frozen, optimizer, schedule):
   built = optim.build(optim.Optim(optimizer, 1e-2, schedule, warmup=2), 20)
   state, step = begin(frozen, built, dropout=False)
   batch, losses = next(batches()), []

@@ -20,9 +20,10 @@ from compacter_jax.methods.adapter import Adapter
 from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.model import Model, abstract, shift_right
+from compacter_jax.t5 import dropout
 from compacter_jax.t5.attention import mask_bias
 from compacter_jax.t5.config import Config, shapes
-from compacter_jax.t5.layers import Dropout
+from compacter_jax.t5.dropout import Dropout
 from compacter_jax.t5.mode import Mode
 from compacter_jax.t5.network import T5, random_weights
 from compacter_jax.t5.sites import sites
@@ -303,14 +304,14 @@ def test_a_rate_of_zero_is_no_dropout(frozen, batch):
 
 def test_every_place_and_layer_draws_a_mask_of_its_own(frozen, batch, monkeypatch):
   draws = []
-  draw = jax.random.bits
+  draw = dropout.random_bits
 
-  def record(key, shape, dtype):
-    bits = draw(key, shape, dtype)
+  def record(key, shape):
+    bits = draw(key, shape)
     jax.debug.callback(lambda bits: draws.append(np.array(bits)), bits)
     return bits
 
-  monkeypatch.setattr(jax.random, 'bits', record)
+  monkeypatch.setattr(dropout, 'random_bits', record)
   logits = Model(CFG).logits(
     Tuned(), frozen, batch['source'], decoder_input(batch), jax.random.key(0)
   )
