@@ -20,7 +20,7 @@ from compacter_jax.hypercomplex import (
 )
 
 # Each example is compiled once and hardly runs.
-FAST = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
+FAST = {'xla_backend_optimization_level': 0}
 
 # The worked example of the definition: n = 2, 4 -> 2.
 A = jnp.array([[[1, 2], [3, 4]], [[0, 1], [1, 0]]], jnp.float32)

@@ -35,7 +35,6 @@ CFG = Config(
 # Tests compile far more than they compute.
 FAST = {
   'xla_backend_optimization_level': 0,
-  'xla_cpu_use_fusion_emitters': False,
   'xla_cpu_parallel_codegen_split_count': 1,
 }
 jit = functools.partial(jax.jit, compiler_options=FAST)
