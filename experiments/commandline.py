@@ -9,8 +9,9 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from compacter_jax import settings
-from compacter_jax.errors import CompacterError, ConfigError
+from compacter_jax.errors import ConfigError
 from experiments.configs import read_config
+from experiments.guard import guarded
 
 EXAMPLE = 'python -m experiments.run --config=experiments/configs/compacter.py --workdir=W'
 
@@ -44,11 +45,7 @@ def start(main: Callable[[Any, Any], None], doc: str | None) -> None:
 
   # What is changed in a config can only be read after the config; ml_collections reads sys.argv.
   sys.argv[1:] = sorted(sys.argv[1:], key=lambda arg: not arg.lstrip('-').startswith('config='))
-  try:
-    app.run(checked, flags_parser=parse)
-  except CompacterError as error:
-    print(f'\n{type(error).__name__}: {error}', file=sys.stderr)
-    sys.exit(error.exit_code)
+  guarded(lambda: app.run(checked, flags_parser=parse))
 
 
 def _settings(config: flags.FlagHolder) -> dict[str, Any]:

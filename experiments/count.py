@@ -19,6 +19,7 @@ from typing import Any
 
 from compacter_jax.errors import CompacterError
 from experiments.configs import config_files, read_config
+from experiments.guard import guarded
 
 
 def main(argv: list[str]) -> None:
@@ -102,8 +103,4 @@ def text(table: dict[str, Any]) -> str:
 
 
 if __name__ == '__main__':
-  try:
-    main(sys.argv[1:])
-  except CompacterError as mistake:
-    print(f'{type(mistake).__name__}: {mistake}', file=sys.stderr)
-    sys.exit(mistake.exit_code)
+  guarded(lambda: main(sys.argv[1:]))

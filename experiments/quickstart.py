@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from compacter_jax.errors import CompacterError
+from experiments.guard import guarded
 
 CONFIG = Path(__file__).parent / 'configs' / 'quickstart.py'
 # The learning rate of full fine-tuning, chosen on validation rows as Compacter's was.
@@ -81,8 +81,4 @@ def _usage(adapter: Path) -> str:
 
 
 if __name__ == '__main__':
-  try:
-    main(sys.argv[1:])
-  except CompacterError as mistake:
-    print(f'{type(mistake).__name__}: {mistake}', file=sys.stderr)
-    sys.exit(mistake.exit_code)
+  guarded(lambda: main(sys.argv[1:]))
