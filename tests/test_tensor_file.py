@@ -125,7 +125,7 @@ OTHERS = {
   'Git LFS': lambda path: path.write_bytes(b'version https://git-lfs.github.com/spec/v1\noid x'),
   'web page': lambda path: path.write_bytes(b'\n<!DOCTYPE html><html></html>'),
   'zip': npz,
-  'gzip': lambda path: path.write_bytes(gzip.compress(b'x')),
+  'gzip': lambda path: path.write_bytes(gzip.compress(b'x', mtime=0)),
   'JSON': lambda path: path.write_text('{"weight_map": {}}'),
   'no safetensors': lambda path: path.write_bytes(b'0123456789'),
   'header of': lambda path: path.write_bytes((2**40).to_bytes(8, 'little') + b'{}'),

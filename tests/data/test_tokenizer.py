@@ -92,7 +92,7 @@ def test_the_fingerprint_is_that_of_the_file_in_any_process(model, folder, t5):
     (b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 791656\n', 'Git LFS'),
     (b'<!DOCTYPE html><html><body>404</body></html>', 'web page'),
     (b'\n<html>Sign in</html>', 'web page'),
-    (gzip.compress(b'x'), 'gzip'),
+    (gzip.compress(b'x', mtime=0), 'gzip'),
     (b'PK\x03\x04', 'zip'),
     (b'{"version": "1.0"}', 'JSON'),
     (b'\xff' * 50, 'damaged'),
