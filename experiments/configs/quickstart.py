@@ -2,7 +2,7 @@
 
     python -m experiments.run --config=experiments/configs/quickstart.py --workdir=W
 
-Under a minute on 2 cores; docs/results.md tells what it reaches.
+About a minute on 2 cores; docs/results.md tells what it reaches.
 """
 
 from experiments.configs import compacter
