@@ -1,7 +1,8 @@
 """A method and its arrays, as T5 sees them: all that the network knows of the outside."""
 
+import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 from flax import struct
@@ -9,9 +10,29 @@ from jax import Array
 
 from compacter_jax.method import Method, Site, Tree, Tuned
 
-Hook = Callable[[str, Array, Array], Array]  # (path, input, output) -> output
-
 _LAYERED = re.compile(r'(?P<stack>\w+)/layers(\[(?P<start>\d+):(?P<stop>\d+)\])?/(?P<path>.+)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Hook:
+  """What a method does to the modules of one layer, or to those outside of the layers.
+
+  Attributes:
+    sites: the arrays of each edited module by its path.
+    shared: the arrays that all sites share.
+  """
+
+  method: Method
+  sites: Mapping[str, Tree]
+  shared: Tree
+
+  def __call__(self, path: str, x: Array, y: Array) -> Array:
+    """The new output of the module at `path`.  x: its input, y: its plain output."""
+    return self.method.edit(x, y, self.sites[path], self.shared) if self.edits(path) else y
+
+  def edits(self, path: str) -> bool:
+    """Whether the output of the module at `path` is changed at all."""
+    return path in self.sites
 
 
 @struct.dataclass
@@ -46,13 +67,7 @@ class Graft:
 
   def hook(self, layer: Mapping[str, Tree]) -> Hook:
     """The hook of one layer.  layer: this layer's arrays by path within the block."""
-
-    def hook(path: str, x: Array, y: Array) -> Array:
-      if path not in layer:
-        return y
-      return self.method.edit(x, y, layer[path], self.tuned.shared)
-
-    return hook
+    return Hook(self.method, layer, self.tuned.shared)
 
   def outer_hook(self) -> Hook:
     """The hook of the modules outside of the layers, by their whole path."""

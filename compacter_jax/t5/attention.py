@@ -59,10 +59,10 @@ class Attention(nn.Module):
   def setup(self):
     inner = self.cfg.heads * self.cfg.d_kv
     d, k = self.cfg.d_model, self.cfg.d_kv
-    self.q = Dense(inner, (d * k) ** -0.5, self.dtype)
-    self.k = Dense(inner, d**-0.5, self.dtype)
-    self.v = Dense(inner, d**-0.5, self.dtype)
-    self.o = Dense(d, inner**-0.5, self.dtype)
+    self.q = Dense(d, inner, (d * k) ** -0.5, self.dtype)
+    self.k = Dense(d, inner, d**-0.5, self.dtype)
+    self.v = Dense(d, inner, d**-0.5, self.dtype)
+    self.o = Dense(inner, d, inner**-0.5, self.dtype)
     self.dropout = Dropout(self.cfg.dropout, self.training)
 
   def keys_values(self, x: Array, hook: Hook) -> tuple[Array, Array]:
@@ -71,17 +71,39 @@ class Attention(nn.Module):
 
   def __call__(self, x: Array, keys: Array, values: Array, biases: list[Array], hook: Hook):
     """x: [B,Q,D], keys and values: [B,H,T,K], biases: each broadcasts to [B,H,Q,T] -> [B,Q,D]."""
-    scores = jnp.einsum(
-      'bhqk,bhtk->bhqt',
-      self._heads(self.q(x, hook)),
-      keys,
-      preferred_element_type=jnp.float32,
-    )
+    shares = self._shares('bhqk,bhtk->bhqt', self._heads(self.q(x, hook)), keys, biases)
+    return self._out(x, jnp.einsum('bhqt,bhtk->bhqk', shares, values), hook)
+
+  def across(self, x: Array, memory: Array, biases: list[Array], hook: Hook) -> Array:
+    """Attention to a memory that is used this once.  x: [B,Q,D], memory: [B,T,D] -> [B,Q,D].
+
+    Few queries need no keys and values of a long memory: q . (m Wk) = (q Wk') . m, and the shares
+    of m Wv are those of m, times Wv. With 8 targets on 128 sources that saves a tenth of a step.
+    """
+    edited = any(hook.edits('/'.join(dense.path)) for dense in (self.k, self.v))
+    if edited or not self._absorbs(x.shape[1], memory.shape[1]):
+      return self(x, *self.keys_values(memory, hook), biases, hook)
+    wk, wv = (w.weight().reshape(-1, self.cfg.heads, self.cfg.d_kv) for w in (self.k, self.v))
+    q = jnp.einsum('bhqk,dhk->bhqd', self._heads(self.q(x, hook)), wk)
+    shares = self._shares('bhqd,btd->bhqt', q, memory, biases)
+    seen = jnp.einsum('bhqt,btd->bhqd', shares, memory)
+    return self._out(x, jnp.einsum('bhqd,dhk->bhqk', seen, wv), hook)
+
+  def _absorbs(self, queries: int, keys: int) -> bool:
+    """Whether queries in the width of the memory cost clearly less than keys and values of it."""
+    d, k = self.cfg.d_model, self.cfg.d_kv
+    return 2 * queries * d * (k + keys) <= keys * k * (d + queries)
+
+  def _shares(self, product: str, queries: Array, keys: Array, biases: list[Array]) -> Array:
+    """What each query takes of each key: [B,H,Q,T], each row summing to 1."""
+    scores = jnp.einsum(product, queries, keys, preferred_element_type=jnp.float32)
     for bias in biases:
       scores += bias
-    shares = self.dropout(jax.nn.softmax(scores).astype(self.dtype))
-    y = jnp.einsum('bhqt,bhtk->bhqk', shares, values).transpose(0, 2, 1, 3)
-    y = self.o(y.reshape(*x.shape[:2], -1), hook)
+    return self.dropout(jax.nn.softmax(scores).astype(self.dtype))
+
+  def _out(self, x: Array, y: Array, hook: Hook) -> Array:
+    """The heads joined.  y: [B,H,Q,K] -> [B,Q,D]."""
+    y = self.o(y.transpose(0, 2, 1, 3).reshape(*x.shape[:2], -1), hook)
     return hook('/'.join(self.path), x, y)
 
   def _heads(self, x: Array) -> Array:

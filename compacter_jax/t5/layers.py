@@ -16,15 +16,21 @@ ACTIVATIONS = {'relu': jax.nn.relu, 'gelu_new': jax.nn.gelu, 'silu': jax.nn.silu
 class Dense(nn.Module):
   """y = x W.  [..., fan_in] -> [..., features], computed in `dtype`."""
 
+  fan_in: int
   features: int
   std: float
   dtype: jnp.dtype
 
-  @nn.compact
+  def setup(self):
+    self.kernel = self.param('kernel', inits.normal(self.std), (self.fan_in, self.features))
+
   def __call__(self, x: Array, hook: Hook) -> Array:
     """x: [..., fan_in]."""
-    kernel = self.param('kernel', inits.normal(self.std), (x.shape[-1], self.features))
-    return hook('/'.join(self.path), x, x @ kernel.astype(self.dtype))
+    return hook('/'.join(self.path), x, x @ self.weight())
+
+  def weight(self) -> Array:
+    """W, [fan_in, features], in the dtype of the products."""
+    return self.kernel.astype(self.dtype)
 
 
 class Norm(nn.Module):
@@ -52,12 +58,12 @@ class Ffn(nn.Module):
 
   def setup(self):
     cfg = self.cfg
-    wide = lambda: Dense(cfg.d_ff, cfg.d_model**-0.5, self.dtype)
+    wide = lambda: Dense(cfg.d_model, cfg.d_ff, cfg.d_model**-0.5, self.dtype)
     if cfg.gated:
       self.wi_0, self.wi_1 = wide(), wide()
     else:
       self.wi = wide()
-    self.wo = Dense(cfg.d_model, cfg.d_ff**-0.5, self.dtype)
+    self.wo = Dense(cfg.d_ff, cfg.d_model, cfg.d_ff**-0.5, self.dtype)
     self.dropout = Dropout(cfg.dropout, self.training)
 
   def __call__(self, x: Array, hook: Hook) -> Array:

@@ -35,7 +35,8 @@ class T5(nn.Module):
     self.encoder = Stack(cfg, self.mode, cross=False)
     self.decoder = Stack(cfg, self.mode, cross=True)
     if not cfg.tied_head:
-      self.lm_head = Dense(cfg.vocab, cfg.d_model**-0.5, jnp.dtype(self.mode.dtype))
+      dtype = jnp.dtype(self.mode.dtype)
+      self.lm_head = Dense(cfg.d_model, cfg.vocab, cfg.d_model**-0.5, dtype)
 
   def __call__(
     self, source: Array, target: Array, graft: Graft = Graft(), live: Collection[str] = ()

@@ -63,8 +63,12 @@ class Block(nn.Module):
     x += self.dropout(self.self_attention(h, k, v, [self._bias(place), place.mask], hook))
     if self.cross:
       h = self.cross_attention_norm(x, hook)
-      memory = self.remember(place.memory, hook) if past is None else past.memory
-      x += self.dropout(self.cross_attention(h, *memory, [place.memory_mask], hook))
+      mask = [place.memory_mask]
+      if past is None:
+        y = self.cross_attention.across(h, place.memory, mask, hook)
+      else:
+        y = self.cross_attention(h, *past.memory, mask, hook)
+      x += self.dropout(y)
     x += self.dropout(self.ffn(self.ffn_norm(x, hook), hook))
     return x, mine
 

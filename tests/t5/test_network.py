@@ -1,7 +1,6 @@
 """What T5 promises whatever its weights: its sites and weights, who sees whom, dropout, modes."""
 
 import collections
-import itertools
 import math
 
 import jax
@@ -9,85 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
-from jax.extend.core import jaxprs_in_params
 
-from compacter_jax.chaining import chain
-from compacter_jax.errors import ConfigError
-from compacter_jax.graft import Graft
+from compacter_jax.graft import Graft, Hook
 from compacter_jax.inits import zeros
 from compacter_jax.method import Method, Tuned, is_spec
-from compacter_jax.methods.adapter import Adapter
-from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.unfreeze import Unfreeze
-from compacter_jax.model import Model, abstract, shift_right
+from compacter_jax.model import Model, abstract
 from compacter_jax.t5 import dropout
 from compacter_jax.t5.attention import mask_bias
 from compacter_jax.t5.config import Config, shapes
 from compacter_jax.t5.dropout import Dropout
-from compacter_jax.t5.mode import Mode
 from compacter_jax.t5.network import T5, random_weights
 from compacter_jax.t5.sites import sites
 from tests.conftest import TINY, draw
-
-# Every size different from every other, so that a shape says whose it is.
-CFG = Config(
-  vocab=38,
-  d_model=12,
-  d_kv=5,
-  d_ff=22,
-  heads=3,
-  encoder_layers=4,
-  decoder_layers=2,
-  activation='gelu_new',
-  gated=True,
-  tied_head=False,
-  dropout=0.25,
-)
-NORMS_AND_ADAPTERS = chain(
-  norms=Unfreeze('.*norm/scale'), adapters=Adapter(width=9, encoder_layers=(2, 3))
-)
-# One segment, so that it compiles soon.
-FEW = chain(norms=Unfreeze('.*ffn_norm/scale'), adapters=Adapter(width=9, where='.*/layers/ffn'))
-NORMS_AND_COMPACTER = chain(norms=Unfreeze('.*norm/scale'), adapters=Compacter(n=4, width=8))
-
-
-@pytest.fixture(scope='module')
-def frozen():
-  return draw(CFG)
-
-
-@pytest.fixture(scope='module')
-def batch():
-  return make_batch(CFG)
-
-
-def make_batch(cfg, lengths=((7, 4), (6, 3))):
-  rng = np.random.default_rng(0)
-  out = {}
-  for name, each in zip(('source', 'target'), lengths, strict=True):
-    ids = rng.integers(2, cfg.vocab, (len(each), max(each)), dtype=np.int32)
-    ids[np.arange(max(each)) >= np.array(each)[:, None]] = cfg.pad_id
-    out[name] = jnp.asarray(ids)
-  return out
+from tests.t5.small import CFG, decoder_input, lively, make_batch
 
 
 def nested(frozen):
   return {'params': traverse_util.unflatten_dict(frozen, sep='/')}
-
-
-def decoder_input(batch, cfg=CFG):
-  return shift_right(batch['target'], cfg)
-
-
-def lively(model, frozen):
-  """Tuned arrays that do something: as they are made, adapters are nearly the identity."""
-  rng = np.random.default_rng(1)
-
-  def leaf(path, spec):
-    start = 1.0 if 'norms' in jax.tree_util.keystr(path) else 0.0
-    return jnp.asarray(start + 0.3 * rng.standard_normal(spec.shape, np.float32), jnp.float32)
-
-  return jax.tree_util.tree_map_with_path(leaf, model.specs(frozen), is_leaf=is_spec)
 
 
 # The network and what is said about it.
@@ -106,20 +44,21 @@ def test_sites_are_what_the_network_calls(tiny, monkeypatch):
   def layers(self, stack, start, stop):
     return look(self, stack, start, stop) | {f'{stack}/layers/': {}}
 
-  def hook(self, layer):
-    prefix = next(iter(layer), '')
-
-    def record(path, x, y):
+  class Record(Hook):
+    def __call__(self, path, x, y):
+      prefix = next(iter(self.sites), '')
       if not prefix and path.split('/')[0].removesuffix('_norm') in within:
         return y  # Linen makes a layer's weights once more, only to compare their shapes
       depth = depths[prefix.partition('/')[0]] if prefix else None
       calls[prefix + path, x.shape[-1], y.shape[-1], depth] += 1
       return y
 
-    return record
+    def edits(self, path):
+      return True
 
-  for name, patch in ('segments', segments), ('layers', layers), ('hook', hook):
+  for name, patch in ('segments', segments), ('layers', layers):
     monkeypatch.setattr(Graft, name, patch)
+  monkeypatch.setattr(Graft, 'hook', lambda self, layer: Record(self.method, layer, {}))
   batch = make_batch(tiny)
   model = Model(tiny)
   jax.eval_shape(model.logits, Tuned(), abstract(tiny), batch['source'], batch['target'])
@@ -347,176 +286,3 @@ def test_dropout_keeps_the_mean(rate, dtype):
   for axis in 0, 1:  # no mask is shared along a dimension
     assert np.std(np.mean(y == 0, axis)) < 3 * math.sqrt(rate * (1 - rate) / y.shape[axis])
   assert Dropout(rate, training=False).apply({}, x) is x
-
-
-# Modes.
-
-
-def test_remat_changes_no_number(frozen, batch):
-  """Not even those of dropout, whose masks are drawn again."""
-  results = {}
-  key = jax.random.key(7, impl='rbg')  # compiles sooner
-  for remat in 'none', 'dots', 'full':
-    model = Model(CFG, FEW, remat=remat)
-    grad = jax.jit(jax.value_and_grad(model.loss))
-    results[remat] = grad(lively(model, frozen), frozen, batch, key)
-  for remat in 'dots', 'full':
-    jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * (1 + np.abs(b).max())),
-      results[remat],
-      results['none'],
-    )
-
-
-def primitives(jaxpr):
-  """All equations, those of programs within the program included."""
-  for eqn in jaxpr.eqns:
-    yield eqn
-    for inner in jaxprs_in_params(eqn.params):
-      yield from primitives(inner)
-
-
-def test_remat_computes_again(frozen, batch):
-  """Or the law above holds because the setting does nothing."""
-  count = {}
-  for remat in 'none', 'dots', 'full':
-    model = Model(CFG, NORMS_AND_COMPACTER, remat=remat)
-    gradient = jax.make_jaxpr(jax.grad(model.loss))(lively(model, frozen), frozen, batch)
-    names = [eqn.primitive.name for eqn in primitives(gradient.jaxpr)]
-    count[remat] = names.count('dot_general'), names.count('rsqrt')
-  assert count['none'][0] < count['full'][0]
-  assert count['none'][0] < count['dots'][0] < count['full'][0]  # products of scores come again
-  assert count['none'][1] < count['dots'][1] == count['full'][1]
-
-
-def test_bfloat16_is_near_and_what_is_tuned_stays_float32():
-  cfg = TINY['umt5']
-  batch, frozen = make_batch(cfg), draw(cfg)
-  small = {path: w.astype(jnp.bfloat16) for path, w in frozen.items()}
-  wide, model = (Model(cfg, NORMS_AND_COMPACTER, dtype) for dtype in ('float32', 'bfloat16'))
-  tuned = lively(wide, frozen)
-  want = jax.jit(wide.loss)(tuned, wide.trim(frozen), batch)
-  got = jax.jit(model.loss)(tuned, model.trim(small), batch)
-  gradient = jax.eval_shape(jax.grad(model.loss), tuned, model.trim(small), batch)
-  assert got.dtype == jnp.float32
-  np.testing.assert_allclose(got, want, rtol=2e-2)
-  assert got != want
-  assert {g.dtype for g in jax.tree.leaves(gradient)} == {jnp.dtype('float32')}
-
-
-def test_bfloat16_is_where_it_is_meant_to_be(batch):
-  """Every product of activations takes bfloat16; scores, statistics and the loss are float32."""
-  model = Model(CFG, NORMS_AND_COMPACTER, 'bfloat16')
-  frozen = {p: jax.ShapeDtypeStruct(w.shape, jnp.bfloat16) for p, w in abstract(CFG).items()}
-  tuned = jax.eval_shape(model.init, jax.random.key(0), frozen)
-  program = jax.make_jaxpr(model.loss)(tuned, model.trim(frozen), batch, jax.random.key(0))
-  kinds = collections.defaultdict(set)
-  for eqn in primitives(program.jaxpr):
-    shapes_in = [v.aval.shape for v in eqn.invars if hasattr(v.aval, 'shape')]
-    if eqn.primitive.name == 'dot_general' and any(len(shape) >= 3 for shape in shapes_in):
-      kinds['product'] |= {v.aval.dtype for v in eqn.invars}
-    if eqn.primitive.name in ('exp', 'rsqrt', 'log'):
-      kinds[eqn.primitive.name] |= {v.aval.dtype for v in eqn.invars}
-  half, single = jnp.dtype('bfloat16'), jnp.dtype('float32')
-  assert kinds['rsqrt'] == kinds['exp'] == kinds['log'] == {single}
-  assert half in kinds['product']
-
-
-def test_float16_is_refused_with_the_reason():
-  for make in Mode, lambda dtype: Model(CFG, dtype=dtype):
-    with pytest.raises(ConfigError, match='65,504'):
-      make('float16')
-
-
-@pytest.mark.parametrize(
-  ('setting', 'value'), [('dtype', 'float64'), ('dtype', 'bf16'), ('remat', 'some')]
-)
-def test_unknown_modes_are_refused(setting, value):
-  with pytest.raises(ConfigError, match=f'Unknown {setting}') as caught:
-    Model(CFG, **{setting: value})
-  assert value in str(caught.value)
-
-
-# What the gradient costs.
-
-
-def ways():
-  """How a step may be run: what is edited where, what is computed again, in which types."""
-  for remat in 'none', 'dots', 'full':
-    yield NORMS_AND_COMPACTER, remat, 'float32', jnp.float32
-  for dtype, held in itertools.product(('float32', 'bfloat16'), (jnp.float32, jnp.bfloat16)):
-    yield NORMS_AND_ADAPTERS, 'none', dtype, held
-
-
-def gradient_of(method, remat='none', dtype='float32', held=jnp.float32):
-  """The program of the loss's gradient, and all weights of which it is given."""
-  model = Model(CFG, method, dtype, remat)
-  frozen = {path: jax.ShapeDtypeStruct(w.shape, held) for path, w in abstract(CFG).items()}
-  tuned = jax.eval_shape(model.init, jax.random.key(0), frozen)
-  program = jax.make_jaxpr(jax.grad(model.loss))(tuned, model.trim(frozen), make_batch(CFG))
-  return program.jaxpr, {path: w.shape for path, w in model.trim(frozen).items()}
-
-
-def kernels(weights):
-  """The shape of each layer's kernels, as they are and transposed."""
-  shapes = {shape[-2:] for path, shape in weights.items() if '/layers/' in path}
-  return shapes | {shape[::-1] for shape in shapes}
-
-
-def weight_gradients(jaxpr, weights):
-  """Products whose result has the shape of a weight of T5's layers, or of its embedding."""
-  wanted = kernels({path: shape for path, shape in weights.items() if path.endswith('kernel')})
-  wanted |= {weights['token_embedding'], weights['token_embedding'][::-1]}
-  products = [eqn for eqn in primitives(jaxpr) if eqn.primitive.name == 'dot_general']
-  assert len(products) > 50
-  return [eqn for eqn in products if eqn.outvars[0].aval.shape in wanted]
-
-
-@pytest.mark.parametrize(('method', 'remat', 'dtype', 'held'), list(ways()))
-def test_no_gradient_of_a_frozen_weight_is_computed(method, remat, dtype, held):
-  assert not weight_gradients(*gradient_of(method, remat, dtype, held))
-
-
-def test_that_check_sees_the_gradients_of_weights():
-  jaxpr, _ = gradient_of(Unfreeze('.*ffn.*'))
-  every = shapes(CFG)
-  found = {eqn.outvars[0].aval.shape for eqn in weight_gradients(jaxpr, every)}
-  assert found and all(set(shape) == {CFG.d_model, CFG.d_ff} for shape in found)
-
-
-def stacks(jaxpr, weights):
-  """Whatever is made with the shape of more than one layer's kernel."""
-  wanted = kernels({path: shape for path, shape in weights.items() if path.endswith('kernel')})
-  made = [v.aval.shape for eqn in primitives(jaxpr) for v in eqn.outvars]
-  return [shape for shape in made if len(shape) == 3 and shape[0] > 1 and shape[1:] in wanted]
-
-
-@pytest.mark.parametrize(('method', 'remat', 'dtype', 'held'), list(ways()))
-def test_no_frozen_stack_is_made_again(method, remat, dtype, held):
-  assert not stacks(*gradient_of(method, remat, dtype, held))
-
-
-def test_that_check_sees_a_stack():
-  jaxpr, _ = gradient_of(Unfreeze('.*ffn.*'))
-  assert stacks(jaxpr, shapes(CFG))
-
-
-BIG = Config(vocab=64, d_model=256, d_ff=512, d_kv=32, heads=8, encoder_layers=8, decoder_layers=8)
-
-
-# The same of what XLA compiles: next to activations, which are small here, it may hold a few
-# layers' weights at a time, of sixteen. Only in float32: for bfloat16 XLA's CPU keeps a float32
-# copy of whatever is multiplied.
-@pytest.mark.parametrize('encoder_layers', [None, (4, 5, 6, 7)])
-def test_no_frozen_stack_is_compiled_into_a_copy(encoder_layers):
-  adapter = Adapter(width=8, where='.*/ffn', encoder_layers=encoder_layers)
-  model = Model(BIG, chain(norms=Unfreeze('.*norm/scale'), adapters=adapter))
-  frozen = abstract(BIG)
-  tuned = jax.eval_shape(model.init, jax.random.key(0), frozen)
-  ids = jax.ShapeDtypeStruct((1, 8), jnp.int32)
-  lowered = jax.jit(jax.grad(model.loss)).lower(
-    tuned, model.trim(frozen), {'source': ids, 'target': ids}
-  )
-  got = lowered.compile().memory_analysis().temp_size_in_bytes
-  layers = 4 * sum(math.prod(s) for path, s in shapes(BIG).items() if '/layers/' in path)
-  assert got < layers / 6, f'{got:,} of {layers:,} bytes'
