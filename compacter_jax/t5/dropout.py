@@ -5,6 +5,8 @@ per element: here each block serves four. Masks are a pure function of key and s
 sharding.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +33,8 @@ class Dropout(nn.Module):
     return jnp.where(keep, x / (1 - threshold / 2**16), 0).astype(x.dtype)
 
 
+# Compiled apart, so that it is traced once per shape and not at every place.
+@functools.partial(jax.jit, static_argnums=1)
 def random_bits(key: Array, shape: tuple[int, ...]) -> Array:
   """16 random bits per element: uint16 of that shape.  key: a typed key."""
   words = jax.random.key_data(key).astype(jnp.uint32).ravel()
@@ -42,10 +46,10 @@ def random_bits(key: Array, shape: tuple[int, ...]) -> Array:
   for axis in reversed(range(len(blocks))):
     index = jax.lax.broadcasted_iota(jnp.uint32, blocks, axis)
     counter, stride = counter + index * np.uint32(stride), stride * blocks[axis]
-  a, b = threefry(k0, k1, counter, jnp.zeros_like(counter))
-  low = np.uint32(0xFFFF)
-  halves = [a & low, a >> np.uint32(16), b & low, b >> np.uint32(16)]
-  return jnp.concatenate(halves, -1)[..., :last].astype(jnp.uint16).reshape(shape)
+  # Joined before they are cut in two: XLA's CPU runs all rounds again for each part it writes.
+  words = jnp.concatenate(threefry(k0, k1, counter, jnp.zeros_like(counter)), -1)
+  bits = jax.lax.bitcast_convert_type(words, jnp.uint16)
+  return bits.reshape(*blocks[:-1], -1)[..., :last].reshape(shape)
 
 
 def threefry(k0: Array, k1: Array, x0: Array, x1: Array) -> tuple[Array, Array]:
