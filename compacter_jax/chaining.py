@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import jax
+
 from compacter_jax.errors import ConfigError
-from compacter_jax.method import Method, Tuned
+from compacter_jax.method import Here, Method, Tuned
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -31,12 +33,20 @@ class chain(Method):  # noqa: N801 - reads as the function it stands for
     """The constants of all parts."""
     return _nest((name, method.constants(sites)) for name, method in self.parts)
 
-  def edit(self, x, y, p, shared):
+  def edit(self, x, y, p, shared, here=Here()):
     """Edits y by each part in turn; all see the same plain input x."""
+    for i, (name, method) in enumerate(self.parts):
+      if name in p:
+        key = None if here.key is None else jax.random.fold_in(here.key, i)
+        y = method.edit(x, y, p[name], shared[name], here._replace(key=key))
+    return y
+
+  def attend(self, keys, values, p, shared):
+    """Lengthens keys and values by each part in turn."""
     for name, method in self.parts:
       if name in p:
-        y = method.edit(x, y, p[name], shared[name])
-    return y
+        keys, values = method.attend(keys, values, p[name], shared[name])
+    return keys, values
 
   def prompt(self, x, mask, p):
     """Lengthens the input by each part in turn."""

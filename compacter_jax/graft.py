@@ -1,16 +1,14 @@
 """A method and its arrays, as T5 sees them: all that the network knows of the outside."""
 
 import dataclasses
-import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 
 import jax
 from flax import struct
 from jax import Array
 
-from compacter_jax.method import Method, Site, Tree, Tuned
-
-_LAYERED = re.compile(r'(?P<stack>\w+)/layers(\[(?P<start>\d+):(?P<stop>\d+)\])?/(?P<path>.+)')
+from compacter_jax.method import LAYERED, Flat, Here, Method, Site, Tree, Tuned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,33 +18,55 @@ class Hook:
   Attributes:
     sites: the arrays of each edited module by its path.
     shared: the arrays that all sites share.
+    key: draws the method's own dropout; None while not training.
   """
 
   method: Method
   sites: Mapping[str, Tree]
   shared: Tree
+  key: Array | None = None
 
-  def __call__(self, path: str, x: Array, y: Array) -> Array:
-    """The new output of the module at `path`.  x: its input, y: its plain output."""
-    return self.method.edit(x, y, self.sites[path], self.shared) if self.edits(path) else y
+  def __call__(
+    self, path: str, x: Array, y: Array, weight: Callable[[], Array] | None = None
+  ) -> Array:
+    """The new output of the module at `path`.
+
+    x: its input, y: its plain output, weight: makes its kernel if it has one.
+    """
+    if not self.edits(path):
+      return y
+    own = None if self.key is None else jax.random.fold_in(self.key, zlib.crc32(path.encode()))
+    return self.method.edit(x, y, self.sites[path], self.shared, Here(weight, own))
+
+  def attend(self, path: str, keys: Array, values: Array) -> tuple[Array, Array]:
+    """What the attention at `path` looks at.  keys, values: [B,H,T,K] -> the same or longer."""
+    if not self.edits(path):
+      return keys, values
+    return self.method.attend(keys, values, self.sites[path], self.shared)
 
   def edits(self, path: str) -> bool:
-    """Whether the output of the module at `path` is changed at all."""
+    """Whether anything is changed at the module at `path`."""
     return path in self.sites
 
 
 @struct.dataclass
 class Graft:
-  """The hook table of T5 is the tuned tree: a site with arrays is edited, any other left alone."""
+  """The hook table of T5 is the tuned tree: a site with arrays is edited, any other left alone.
+
+  Attributes:
+    method, tuned: what edits, and its arrays by site.
+    runs: weights of T5 that some layers have of their own, by path with the run of layers.
+  """
 
   method: Method = struct.field(pytree_node=False, default=Method())
   tuned: Tuned = Tuned()
+  runs: Flat = struct.field(default_factory=dict)
 
   def segments(self, stack: str, depth: int) -> list[tuple[int, int]]:
     """Cuts a stack's layers into runs (start, stop) in which every layer has the same sites."""
     cuts = {0, depth}
-    for site in self.tuned.site:
-      where = _LAYERED.fullmatch(site)
+    for path in (*self.tuned.site, *self.runs):
+      where = LAYERED.fullmatch(path)
       if where and where['stack'] == stack and where['start']:
         cuts |= {int(where['start']), int(where['stop'])}
     edges = sorted(cuts)
@@ -55,19 +75,17 @@ class Graft:
   def layers(self, stack: str, start: int, stop: int) -> dict[str, Tree]:
     """Arrays [stop - start, ...] of the layers of one segment, by path within the block."""
     out: dict[str, Tree] = {}
-    for site, arrays in self.tuned.site.items():
-      where = _LAYERED.fullmatch(site)
-      if not where or where['stack'] != stack:
-        continue
-      first, last = int(where['start'] or 0), int(where['stop'] or stop)
-      if first <= start and stop <= last:
-        mine = jax.tree.map(lambda a, first=first: _cut(a, start - first, stop - first), arrays)
-        out[where['path']] = out.get(where['path'], {}) | mine
+    for path, arrays in _within(self.tuned.site, stack, start, stop):
+      out[path] = out.get(path, {}) | arrays
     return out
 
-  def hook(self, layer: Mapping[str, Tree]) -> Hook:
+  def weights(self, stack: str, start: int, stop: int) -> Flat:
+    """The weights that the layers of one segment have of their own, by path within the block."""
+    return dict(_within(self.runs, stack, start, stop))
+
+  def hook(self, layer: Mapping[str, Tree], key: Array | None = None) -> Hook:
     """The hook of one layer.  layer: this layer's arrays by path within the block."""
-    return Hook(self.method, layer, self.tuned.shared)
+    return Hook(self.method, layer, self.tuned.shared, key)
 
   def outer_hook(self) -> Hook:
     """The hook of the modules outside of the layers, by their whole path."""
@@ -76,6 +94,17 @@ class Graft:
   def prompt(self, x: Array, mask: Array) -> tuple[Array, Array]:
     """Lengthens the encoder's input as the method says.  x: [B,S,D], mask: [B,S]."""
     return self.method.prompt(x, mask, self.tuned.prompt)
+
+
+def _within(arrays: Mapping[str, Tree], stack: str, start: int, stop: int):
+  """(path within the block, arrays of these layers) for all that covers a segment of the stack."""
+  for path, each in arrays.items():
+    where = LAYERED.fullmatch(path)
+    if where and where['stack'] == stack:
+      first, last = int(where['start'] or 0), int(where['stop'] or stop)
+      if first <= start and stop <= last:
+        cut = lambda a, first=first: _cut(a, start - first, stop - first)
+        yield where['path'], jax.tree.map(cut, each)
 
 
 def _cut(array: Array, start: int, stop: int) -> Array:

@@ -59,6 +59,18 @@ class Site(NamedTuple):
     return Spec((self.depth, *shape), init, ('layer', *axes))
 
 
+class Here(NamedTuple):
+  """What a module tells an edit beyond its input and output.
+
+  Attributes:
+    weight: makes the module's kernel [fan_in, fan_out], if it is a product with one.
+    key: draws the dropout of this site, layer and step; None while not training.
+  """
+
+  weight: Callable[[], Array] | None = None
+  key: Array | None = None
+
+
 class Tuned(NamedTuple):
   """Everything a method trains (or, holding Specs, would train)."""
 
@@ -91,10 +103,19 @@ class Method:
     del sites
     return Tuned()
 
-  def edit(self, x: Array, y: Array, p: Tree, shared: Tree) -> Array:
+  def edit(self, x: Array, y: Array, p: Tree, shared: Tree, here: Here = Here()) -> Array:
     """The new output of a site, given its input x, plain output y and this layer's arrays p."""
-    del x, p, shared
+    del x, p, shared, here
     return y
+
+  def attend(self, keys: Array, values: Array, p: Tree, shared: Tree) -> tuple[Array, Array]:
+    """Lengthens what an attention looks at.  keys, values: [B,H,T,K] -> the same, T longer.
+
+    What is new stands in front, is seen by every query and has no position. p: the arrays of the
+    attention's own site ('.../self_attention').
+    """
+    del p, shared
+    return keys, values
 
   def prompt(self, x: Array, mask: Array, p: Tree) -> tuple[Array, Array]:
     """Lengthens the encoder's input.  x: [B,S,D], mask: [B,S] -> the same, S longer."""
@@ -105,7 +126,8 @@ class Method:
     """The weights that T5 runs on, at every step.
 
     Weights it leaves alone must be handed on as they are, the same objects: T5 tells by that
-    which ones take no gradient.
+    which ones take no gradient. Those of some layers only have a run of layers in their path,
+    'encoder/layers[5:12]/ffn/wi/kernel', and are laid over the whole.
     """
     del p
     return frozen
@@ -123,7 +145,24 @@ class Method:
     """
     if jax.tree.leaves((tuned.site, tuned.prompt)):
       raise TypeError(f'{self} edits activations: no weights of the plain T5 compute the same.')
-    return self.weights(frozen, tuned.weights)
+    return merged(self.weights(frozen, tuned.weights))
+
+
+LAYERED = re.compile(r'(?P<stack>\w+)/layers(\[(?P<start>\d+):(?P<stop>\d+)\])?/(?P<path>.+)')
+
+
+def merged(weights: Flat) -> Flat:
+  """Weights whose runs of layers are laid over the whole; as they are where there are none."""
+  if not any('[' in path for path in weights):
+    return weights
+  out = {path: weight for path, weight in weights.items() if '[' not in path}
+  for path, weight in weights.items():
+    where = LAYERED.fullmatch(path)
+    if where and where['start']:
+      whole = f'{where["stack"]}/layers/{where["path"]}'
+      rows = slice(int(where['start']), int(where['stop']))
+      out[whole] = jnp.asarray(out[whole]).at[rows].set(weight.astype(out[whole].dtype))
+  return out
 
 
 def match(

@@ -98,8 +98,10 @@ class Model:
   def _join(self, tuned: Tuned, frozen: Flat) -> tuple[dict, Graft, frozenset[str]]:
     grafted = graft(self.method, tuned, sites(self.cfg))
     weights = self.method.weights(frozen, grafted.tuned.weights)
-    live = frozenset(path for path, w in weights.items() if w is not frozen.get(path))
-    return traverse_util.unflatten_dict(weights, sep='/'), grafted, live
+    runs = {path: w for path, w in weights.items() if '[' in path}
+    whole = {path: w for path, w in weights.items() if path not in runs}
+    live = frozenset(path for path, w in whole.items() if w is not frozen.get(path))
+    return traverse_util.unflatten_dict(whole, sep='/'), grafted.replace(runs=runs), live
 
   def __str__(self) -> str:
     """A table of what is trained, group by group."""

@@ -16,7 +16,7 @@ from flax import traverse_util
 
 from compacter_jax import methods, sharding
 from compacter_jax.chaining import chain
-from compacter_jax.graft import Graft
+from compacter_jax.graft import Graft, Hook
 from compacter_jax.method import Method, Tuned, count, init, is_spec
 from compacter_jax.methods.adapter import Adapter
 from compacter_jax.methods.compacter import Compacter
@@ -118,7 +118,8 @@ def frozen():
       return 1 + 0.3 * noise
     return noise * (0.5 * shape[-2] ** -0.5 if path.endswith('kernel') else 0.5)
 
-  return {path: jnp.asarray(weight(path, shape)) for path, shape in shapes(CFG).items()}
+  with jax.ensure_compile_time_eval():  # cached: the first to ask may be a program being traced
+    return {path: jnp.asarray(weight(path, shape)) for path, shape in shapes(CFG).items()}
 
 
 @functools.cache
@@ -127,7 +128,8 @@ def batch():
   source = rng.integers(2, CFG.vocab, (8, 6))
   target = rng.integers(2, CFG.vocab, (8, 5))
   source[1::2, 4:], target[::3, 3:] = CFG.pad_id, CFG.pad_id
-  return {'source': jnp.array(source, jnp.int32), 'target': jnp.array(target, jnp.int32)}
+  with jax.ensure_compile_time_eval():
+    return {'source': jnp.array(source, jnp.int32), 'target': jnp.array(target, jnp.int32)}
 
 
 def inputs():
@@ -327,8 +329,9 @@ def test_scanned_layers_equal_layers_called_one_by_one(case, monkeypatch):
     weights = traverse_util.flatten_dict(self.layers, sep='/')
     outputs = []
     for i in range(len(next(iter(weights.values())))):
-      params = traverse_util.unflatten_dict({path: w[i] for path, w in weights.items()}, sep='/')
-      hook = functools.partial(_edit, graft, self.name, i)
+      mine = {path: _run(graft, self.name, path, i, w)[i] for path, w in weights.items()}
+      params = traverse_util.unflatten_dict(mine, sep='/')
+      hook = Hook(graft.method, _arrays(graft, self.name, i), graft.tuned.shared)
       carry, out = layer(self.block.bind({'params': params}), carry, hook, i)
       outputs.append(out)
     return carry, jax.tree.map(lambda *layers: jnp.stack(layers), *outputs)
@@ -338,14 +341,26 @@ def test_scanned_layers_equal_layers_called_one_by_one(case, monkeypatch):
   assert close(run(tuned), scanned, 1e-5)
 
 
-def _edit(graft, stack, i, path, x, y):
-  """What the method makes of one layer's site, found without Graft's own bookkeeping."""
-  mine = {}
+def _arrays(graft, stack, i):
+  """What the method has at each site of one layer, found without Graft's own bookkeeping."""
+  out = {}
   cuts = {f'layers[{a}:{b}]': a for a in range(i + 1) for b in range(i + 1, 9)} | {'layers': 0}
-  for layers, start in cuts.items():
-    arrays = graft.tuned.site.get(f'{stack}/{layers}/{path}', {})
-    mine |= jax.tree.map(lambda a, at=i - start: a[at], arrays)
-  return graft.method.edit(x, y, mine, graft.tuned.shared) if mine else y
+  for path, arrays in graft.tuned.site.items():
+    parts = path.split('/')
+    if parts[0] == stack and parts[1] in cuts:
+      mine = jax.tree.map(lambda a, at=i - cuts[parts[1]]: a[at], arrays)
+      site = '/'.join(parts[2:])
+      out[site] = out.get(site, {}) | mine
+  return out
+
+
+def _run(graft, stack, path, i, weight):
+  """The stacked weight, with layer i as the method has it."""
+  for a, b in ((a, b) for a in range(i + 1) for b in range(i + 1, 9)):
+    run = f'{stack}/layers[{a}:{b}]/{path}'
+    if run in graft.runs:
+      weight = weight.at[i].set(graft.runs[run][i - a])
+  return weight
 
 
 @thorough

@@ -40,7 +40,7 @@ class Add(Method):
   def constants(self, sites):
     return Tuned(shared={'c': jnp.array(self.number)})
 
-  def edit(self, x, y, p, shared):
+  def edit(self, x, y, p, shared, here=None):
     return 2 * y + p['w'] * shared['v'] * shared['c']
 
   def prompt(self, x, mask, p):

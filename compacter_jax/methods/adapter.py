@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from compacter_jax.bottleneck import Bottleneck, bottleneck_width
 from compacter_jax.inits import normal
-from compacter_jax.method import Method, Tuned, declare, match
+from compacter_jax.method import Here, Method, Tuned, declare, match
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Adapter(Method):
     hits = match(sites, self.where, self.encoder_layers, self.decoder_layers)
     return Tuned(site={path: declare(self._module(s.fan_out), s) for path, s in hits.items()})
 
-  def edit(self, x, y, p, shared):
+  def edit(self, x, y, p, shared, here=Here()):
     """y + up(activation(down(y)))."""
-    del x, shared
+    del x, shared, here
     return self._module(y.shape[-1], y.dtype).apply({'params': p}, y)
 
   def _module(self, features, dtype=None):

@@ -15,7 +15,7 @@ from flax import traverse_util
 from compacter_jax.bottleneck import Bottleneck, bottleneck_width
 from compacter_jax.errors import ConfigError
 from compacter_jax.hypercomplex import HypercomplexDense, a_initialiser, b_initialiser, shapes
-from compacter_jax.method import Method, Spec, Tuned, declare, init, is_spec, match
+from compacter_jax.method import Here, Method, Spec, Tuned, declare, init, is_spec, match
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Compacter(Method):
     fixed = (_leaves(tree, lambda name: not self._trained(name)) for tree in self._declared(sites))
     return init(Tuned(*fixed), jax.random.key(self.seed))
 
-  def edit(self, x, y, p, shared):
+  def edit(self, x, y, p, shared, here=Here()):
     """y + up(activation(down(y)))."""
-    del x
+    del x, here
     return self._module(y.shape[-1]).apply({'params': p}, y, *_per_projection(shared))
 
   def _declared(self, sites):

@@ -26,7 +26,7 @@ class Dense(nn.Module):
 
   def __call__(self, x: Array, hook: Hook) -> Array:
     """x: [..., fan_in]."""
-    return hook('/'.join(self.path), x, x @ self.weight())
+    return hook('/'.join(self.path), x, x @ self.weight(), self.weight)
 
   def weight(self) -> Array:
     """W, [fan_in, features], in the dtype of the products."""
@@ -73,4 +73,5 @@ class Ffn(nn.Module):
       y = activation(self.wi_0(x, hook)) * self.wi_1(x, hook)
     else:
       y = activation(self.wi(x, hook))
+    y = hook('/'.join((*self.path, 'activation')), y, y)
     return hook('/'.join(self.path), x, self.wo(self.dropout(y), hook))

@@ -78,9 +78,11 @@ class T5(nn.Module):
       return self.lm_head(y, hook).astype(jnp.float32)
     # A tied head was trained with its input scaled down.
     scaled = y * self.cfg.d_model**-0.5
-    table = self.token_embedding.astype(y.dtype)
+    # A method may part the two, and leave the head where it was.
+    own = self.variables['params'].get('untied_head', self.token_embedding)
+    table = own.astype(y.dtype)
     logits = jnp.einsum('btd,vd->btv', scaled, table, preferred_element_type=jnp.float32)
-    return hook('lm_head', scaled, logits)
+    return hook('lm_head', scaled, logits, lambda: table.T)
 
 
 def random_weights(cfg: Config, key: Array) -> dict[str, Array]:

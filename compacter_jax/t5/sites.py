@@ -12,7 +12,7 @@ def sites(cfg: Config) -> dict[str, Site]:
   wi = ('wi_0', 'wi_1') if cfg.gated else ('wi',)
   for stack, depth in ('encoder', cfg.encoder_layers), ('decoder', cfg.decoder_layers):
     attentions = ('self_attention', 'cross_attention')[: 1 + (stack == 'decoder')]
-    places = [('ffn', d, d), ('ffn/wo', ff, d), ('ffn_norm', d, d)]
+    places = [('ffn', d, d), ('ffn/activation', ff, ff), ('ffn/wo', ff, d), ('ffn_norm', d, d)]
     places += [(f'ffn/{name}', d, ff) for name in wi]
     for name in attentions:
       places += [(name, d, d), (f'{name}/o', inner, d), (f'{name}_norm', d, d)]

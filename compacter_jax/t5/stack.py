@@ -171,22 +171,23 @@ class Stack(nn.Module):
     name = str(self.name)
     weights: dict[str, Any] = dict(traverse_util.flatten_dict(self.layers, sep='/'))
     trained = {k: w for k, w in weights.items() if f'{name}/layers/{k}' in live}
-    still = {k: w for k, w in weights.items() if k not in trained}
     key = self.make_rng('dropout') if self.mode.training else None
 
     def body(carry, xs):
       index, mine, arrays = xs
-      mine = mine | {k: _lookup(w, index) for k, w in still.items()}
-      rngs = {} if key is None else {'dropout': jax.random.fold_in(key, index)}
+      mine = mine | {k: _lookup(w, index) for k, w in weights.items() if k not in mine}
+      own = None if key is None else jax.random.fold_in(key, index)
+      rngs = {} if own is None else {'dropout': own}
       params = {'params': traverse_util.unflatten_dict(mine, sep='/')}
-      return layer(self.block.bind(params, rngs=rngs), carry, graft.hook(arrays), index)
+      return layer(self.block.bind(params, rngs=rngs), carry, graft.hook(arrays, own), index)
 
     depth = len(next(iter(weights.values())))
     body = _remat(body, self.mode.remat)
     outputs = []
     for start, stop in graft.segments(name, depth):
       cut = trained if stop - start == depth else {k: w[start:stop] for k, w in trained.items()}
-      xs = jnp.arange(start, stop), cut, graft.layers(name, start, stop)
+      mine = cut | graft.weights(name, start, stop)
+      xs = jnp.arange(start, stop), mine, graft.layers(name, start, stop)
       carry, out = jax.lax.scan(body, carry, xs)
       outputs.append(out)
     if len(outputs) == 1:

@@ -25,7 +25,7 @@ class Halve(Method):
       site={site.path: {'half': site.spec((1,), lambda key, shape: jnp.full(shape, 0.5))}}
     )
 
-  def edit(self, x, y, p, shared):
+  def edit(self, x, y, p, shared, here=None):
     return y * p['half']
 
 

@@ -45,7 +45,7 @@ def test_sites_are_what_the_network_calls(tiny, monkeypatch):
     return look(self, stack, start, stop) | {f'{stack}/layers/': {}}
 
   class Record(Hook):
-    def __call__(self, path, x, y):
+    def __call__(self, path, x, y, weight=None):
       prefix = next(iter(self.sites), '')
       if not prefix and path.split('/')[0].removesuffix('_norm') in within:
         return y  # Linen makes a layer's weights once more, only to compare their shapes
@@ -72,7 +72,7 @@ class Scale(Method):
   def specs(self, sites, frozen):
     return Tuned(site={path: {'scale': site.spec((1,), zeros)} for path, site in sites.items()})
 
-  def edit(self, x, y, p, shared):
+  def edit(self, x, y, p, shared, here=None):
     return y * (1 + p['scale'])
 
 
