@@ -19,9 +19,10 @@ import compacter_jax
 from compacter_jax import method as method_lib
 from compacter_jax import methods, settings, tensor_file
 from compacter_jax.errors import CompacterError, StorageError, WeightsError
-from compacter_jax.method import Flat, Tuned
+from compacter_jax.method import Tuned
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config
+from compacter_jax.weights import Flat
 
 ARRAYS, DESCRIPTION = 'adapter.safetensors', 'adapter.json'
 FORMAT = 1

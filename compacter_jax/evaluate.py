@@ -10,8 +10,9 @@ from compacter_jax import metrics
 from compacter_jax.data.pipeline import Encoded, eval_batches
 from compacter_jax.data.tasks import Task
 from compacter_jax.data.tokenizer import Tokenizer
-from compacter_jax.method import Flat, Tuned
+from compacter_jax.method import Tuned
 from compacter_jax.model import Model
+from compacter_jax.weights import Flat
 
 
 def predict(

@@ -8,7 +8,8 @@ import jax
 from flax import struct
 from jax import Array
 
-from compacter_jax.method import LAYERED, Flat, Here, Method, Site, Tree, Tuned
+from compacter_jax.method import Here, Method, Site, Tree, Tuned
+from compacter_jax.weights import LAYERED, Flat
 
 
 @dataclasses.dataclass(frozen=True)

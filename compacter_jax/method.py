@@ -18,9 +18,9 @@ from flax import linen as nn
 from jax import Array
 
 from compacter_jax.errors import ConfigError
+from compacter_jax.weights import Flat, merged
 
 Tree = Any
-Flat = dict[str, Array]  # T5's weights by path: 'encoder/layers/ffn/wi/kernel'
 
 
 class Spec(NamedTuple):
@@ -148,23 +148,6 @@ class Method:
     return merged(self.weights(frozen, tuned.weights))
 
 
-LAYERED = re.compile(r'(?P<stack>\w+)/layers(\[(?P<start>\d+):(?P<stop>\d+)\])?/(?P<path>.+)')
-
-
-def merged(weights: Flat) -> Flat:
-  """Weights whose runs of layers are laid over the whole; as they are where there are none."""
-  if not any('[' in path for path in weights):
-    return weights
-  out = {path: weight for path, weight in weights.items() if '[' not in path}
-  for path, weight in weights.items():
-    where = LAYERED.fullmatch(path)
-    if where and where['start']:
-      whole = f'{where["stack"]}/layers/{where["path"]}'
-      rows = slice(int(where['start']), int(where['stop']))
-      out[whole] = jnp.asarray(out[whole]).at[rows].set(weight.astype(out[whole].dtype))
-  return out
-
-
 def match(
   sites: Mapping[str, Site],
   where: str,
@@ -206,6 +189,28 @@ def match(
       got=f'{encoder_layers}, {decoder_layers}',
     )
   return out
+
+
+def match_products(
+  sites: Mapping[str, Site],
+  frozen: Mapping[str, Any],
+  where: str,
+  encoder_layers: Collection[int] | None = None,
+  decoder_layers: Collection[int] | None = None,
+) -> dict[str, Site]:
+  """As `match`, for methods that add to a kernel.  Raises ConfigError if a site has none."""
+  hits = match(sites, where, encoder_layers, decoder_layers)
+  products = [path for path in sites if f'{path}/kernel' in frozen]
+  for path in match(sites, where):
+    if path not in products:
+      raise ConfigError(
+        f'{path} is no product with a kernel.',
+        where='where',
+        expected='a pattern whose sites have kernels',
+        got=repr(where),
+        fix='the sites with kernels are:\n    ' + '\n    '.join(sorted(products)),
+      )
+  return hits
 
 
 def _part(site: Site, start: int, stop: int) -> Site:

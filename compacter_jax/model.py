@@ -16,12 +16,13 @@ from jax import Array
 
 from compacter_jax import method as method_lib
 from compacter_jax.graft import Graft, graft
-from compacter_jax.method import Flat, Method, Tuned
+from compacter_jax.method import Method, Tuned
 from compacter_jax.t5 import decode
 from compacter_jax.t5.config import Config, shapes
 from compacter_jax.t5.mode import Mode
 from compacter_jax.t5.network import T5
 from compacter_jax.t5.sites import sites
+from compacter_jax.weights import Flat
 
 Batch = Mapping[str, Array]  # 'source': [B,S] and 'target': [B,T] ids, padded with pad_id
 
@@ -101,7 +102,11 @@ class Model:
     runs = {path: w for path, w in weights.items() if '[' in path}
     whole = {path: w for path, w in weights.items() if path not in runs}
     live = frozenset(path for path, w in whole.items() if w is not frozen.get(path))
-    return traverse_util.unflatten_dict(whole, sep='/'), grafted.replace(runs=runs), live
+    return (
+      traverse_util.unflatten_dict(whole, sep='/'),
+      dataclasses.replace(grafted, runs=runs),
+      live,
+    )
 
   def __str__(self) -> str:
     """A table of what is trained, group by group."""

@@ -13,8 +13,9 @@ from flax import struct
 from jax import Array
 
 from compacter_jax.errors import ConfigError, NumericsError
-from compacter_jax.method import Flat, Tuned
+from compacter_jax.method import Tuned
 from compacter_jax.model import Batch, Model
+from compacter_jax.weights import Flat
 
 Metrics = dict[str, Any]
 

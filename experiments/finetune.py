@@ -18,9 +18,9 @@ import compacter_jax as cj
 from compacter_jax import data, evaluate, methods, optim, tensor_file, train
 from compacter_jax.data.pipeline import Encoded
 from compacter_jax.errors import StorageError
-from compacter_jax.method import Flat
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config
+from compacter_jax.weights import Flat
 from experiments.console import Console
 from experiments.schema import Job
 

@@ -26,7 +26,7 @@ BASE = read_config(ROOT / 'experiments/configs/base.py')
 @pytest.mark.parametrize('path', CONFIGS.values(), ids=CONFIGS)
 def test_every_config_resolves(path):
   job = schema.job(read_config(path).to_dict())
-  assert Model(t5.SIZES['t5-small'], job.method).count() > 0
+  assert Model(t5.SIZES['t5-base'], job.method).count() > 0
   assert methods.from_config(methods.to_config(job.method)) == job.method
   assert '--config=experiments/configs/' + path.name in path.read_text()
 

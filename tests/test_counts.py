@@ -11,7 +11,12 @@ import pytest
 from compacter_jax.chaining import chain
 from compacter_jax.errors import ConfigError
 from compacter_jax.methods.adapter import Adapter
+from compacter_jax.methods.bitfit import BitFit
 from compacter_jax.methods.compacter import Compacter
+from compacter_jax.methods.ia3 import Ia3
+from compacter_jax.methods.lora import LoRA
+from compacter_jax.methods.low_rank_adapter import LowRankAdapter
+from compacter_jax.methods.prompt import Prompt
 from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config, count
@@ -32,6 +37,7 @@ def phm(n, **fields):
 
 ROWS = [
   # method, trainable with the norms, per cent of T5-base
+  (LowRankAdapter(), 161_664, 0.0725),
   (Adapter(), 1_855_104, 0.8323),
   (Adapter(where=ATTENTION), 951_360, 0.4268),
   (Adapter(encoder_layers=UPPER, decoder_layers=UPPER), 1_101_984, 0.4944),
@@ -88,6 +94,26 @@ def test_t5_small_and_large(cfg, d, base, norms, adapter, compacter, plus):
   assert trained(Compacter(where=FFN), cfg) == plus
   with pytest.raises(ConfigError, match='n=12'):
     trained(Compacter(n=12), cfg)
+
+
+PLAIN = [  # methods that leave T5's layer norms alone
+  (BitFit(), 280_932),
+  (BitFit(where=r'.*/layers/(.*/(q|k|v|o|wi|wo)|.*_norm)'), 248_832),
+  (Prompt(), 76_800),
+  (Prompt(init='vocabulary'), 76_800),
+  (LoRA(), 36 * 2 * 8 * (768 + 768)),
+  (Ia3(), 36 * 2 * 768 + 24 * 3072),
+]
+
+
+@pytest.mark.parametrize(('method', 'number'), PLAIN)
+def test_methods_without_norms(method, number):
+  assert Model(BASE, method).count() == number
+
+
+def test_bitfit_and_prompts_of_other_sizes():
+  assert [Model(cfg, BitFit()).count() for cfg in (SMALL, LARGE)] == [115_044, 695_652]
+  assert [Model(cfg, Prompt()).count() for cfg in (SMALL, LARGE)] == [51_200, 102_400]
 
 
 def test_norms_of_t5_base():

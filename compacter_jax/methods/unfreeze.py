@@ -10,27 +10,36 @@ import re
 import jax.numpy as jnp
 
 from compacter_jax.errors import ConfigError
-from compacter_jax.method import Method, Spec, Tuned
+from compacter_jax.method import Method, Site, Spec, Tuned, match
+from compacter_jax.weights import LAYERED
 
 
 @dataclasses.dataclass(frozen=True)
 class Unfreeze(Method):
-  """Weights of T5 whose whole path matches `where`, trained in float32 from where they stand."""
+  """Weights of T5 whose whole path matches `where`, trained in float32 from where they stand.
+
+  Attributes:
+    where: pattern of the weights.
+    encoder_layers, decoder_layers: which layers, from 0; None is all. Where the lowest layers of
+      the encoder are left out, nothing is differentiated below the first that is trained.
+  """
 
   where: str = '.*'
+  encoder_layers: tuple[int, ...] | None = None
+  decoder_layers: tuple[int, ...] | None = None
 
   def specs(self, sites, frozen):
-    """One array for each matching weight."""
+    """One array for each matching weight, or for each run of its layers."""
     del sites
-    return Tuned(weights={path: self._spec(path, frozen[path]) for path in self._paths(frozen)})
+    return Tuned(weights={path: _spec(path, frozen) for path in self._paths(frozen)})
 
   def weights(self, frozen, p):
     """The tuned weights instead of the frozen ones."""
     return {**frozen, **p}
 
   def superseded(self, frozen):
-    """All that are tuned."""
-    return self._paths(frozen)
+    """All that are tuned in every layer."""
+    return [path for path in self._paths(frozen) if path in frozen]
 
   def _paths(self, frozen):
     hits = [path for path in frozen if re.fullmatch(self.where, path)]
@@ -41,10 +50,20 @@ class Unfreeze(Method):
         got=repr(self.where),
         fix='the weights are:\n    ' + '\n    '.join(sorted(frozen)),
       )
-    return hits
+    depth = lambda path: frozen[path].shape[0] if '/layers/' in path else None
+    places = {path: Site(path, 0, 0, depth(path)) for path in hits}
+    return list(match(places, '.*', self.encoder_layers, self.decoder_layers))
 
-  def _spec(self, path, weight):
-    # A copy: what is tuned is donated to the training step, what is frozen must outlive it.
-    init = lambda key, shape: jnp.array(weight, jnp.float32, copy=True)
-    layered = '/layers/' in path
-    return Spec(weight.shape, init, ('layer',) * layered + (None,) * (len(weight.shape) - layered))
+
+def _spec(path, frozen):
+  where = LAYERED.fullmatch(path)
+  if where and where['start']:
+    rows = slice(int(where['start']), int(where['stop']))
+    weight = frozen[f'{where["stack"]}/layers/{where["path"]}']
+    shape = (rows.stop - rows.start, *weight.shape[1:])
+  else:
+    rows, weight = ..., frozen[path]
+    shape = weight.shape
+  # A copy: what is tuned is donated to the training step, what is frozen must outlive it.
+  init = lambda key, shape: jnp.array(weight[rows], jnp.float32, copy=True)
+  return Spec(shape, init, ('layer',) * bool(where) + (None,) * (len(shape) - bool(where)))

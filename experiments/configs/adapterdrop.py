@@ -1,0 +1,20 @@
+"""AdapterDrop (Rueckle et al. 2021): no adapters in layers 0 to 4. 1,101,984 parameters (0.494 %).
+
+As published every layer norm trains, hence gradients reach the lowest layer. With
+--config.method.norms.encoder_layers='(5,6,7,8,9,10,11)' nothing is differentiated below layer 5.
+
+python -m experiments.run --config=experiments/configs/adapterdrop.py --config.data.dir=DIR
+"""
+
+from experiments.configs import base
+
+UPPER = tuple(range(5, 12))
+
+
+def get_config():
+  config = base.get_config()
+  adapter = base.method('adapter', encoder_layers=UPPER, decoder_layers=UPPER)
+  config.method = {'norms': base.norms(), 'adapters': adapter}
+  config.data.prefix = False
+  config.optim.rate = 3e-4
+  return config

@@ -1,0 +1,15 @@
+"""Adapter after the feed-forward only, as in Pfeiffer et al. 2021: 951,360 (0.427 %).
+
+python -m experiments.run --config=experiments/configs/pfeiffer_ffn.py --config.data.dir=DIR
+"""
+
+from experiments.configs import base
+
+
+def get_config():
+  config = base.get_config()
+  adapter = base.method('adapter', where=r'.*/ffn')
+  config.method = {'norms': base.norms(), 'adapters': adapter}
+  config.data.prefix = False
+  config.optim.rate = 3e-4
+  return config
