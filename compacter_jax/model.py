@@ -102,11 +102,8 @@ class Model:
     runs = {path: w for path, w in weights.items() if '[' in path}
     whole = {path: w for path, w in weights.items() if path not in runs}
     live = frozenset(path for path, w in whole.items() if w is not frozen.get(path))
-    return (
-      traverse_util.unflatten_dict(whole, sep='/'),
-      dataclasses.replace(grafted, runs=runs),
-      live,
-    )
+    grafted = Graft(self.method, grafted.tuned, runs)
+    return traverse_util.unflatten_dict(whole, sep='/'), grafted, live
 
   def __str__(self) -> str:
     """A table of what is trained, group by group."""
