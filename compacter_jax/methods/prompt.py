@@ -37,10 +37,10 @@ class Prompt(Method):
     choose('init', self.init, ('uniform', 'vocabulary', 'ids'))
     within('length', self.length, 1)
     table = frozen['token_embedding']
-    rows = self._rows(len(table) if hasattr(table, '__len__') else table.shape[0])
-    copied = lambda key, shape: jnp.asarray(table, jnp.float32)[jnp.array(rows)].reshape(shape)
-    init = uniform(self.range) if self.init == 'uniform' else copied
-    shape = self.length, table.shape[1]
+    init, shape = uniform(self.range), (self.length, table.shape[1])
+    if self.init != 'uniform':
+      rows = jnp.array(self._rows(table.shape[0]))
+      init = lambda key, shape: jnp.asarray(table)[rows].astype(jnp.float32)
     return Tuned(prompt={'prompt': Spec(shape, init, (None, 'embed'))})
 
   def prompt(self, x, mask, p):

@@ -8,6 +8,7 @@ from compacter_jax.method import init
 from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config, shapes
+from compacter_jax.weights import merged
 
 CFG = Config(vocab=32, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=3, decoder_layers=2)
 
@@ -66,3 +67,32 @@ def test_patterns(where, number):
 def test_a_pattern_that_matches_nothing_lists_the_weights():
   with pytest.raises(ConfigError, match=r'No weight of T5(.|\n)*token_embedding'):
     Unfreeze('norm').specs({}, frozen())
+
+
+def test_some_layers_only():
+  weights = frozen()
+  method = Unfreeze('.*norm/scale', encoder_layers=(1, 2), decoder_layers=())
+  tuned = Model(CFG, method).init(jax.random.key(0), weights)
+  norms = {f'encoder/layers[1:3]/{name}/scale' for name in ('self_attention_norm', 'ffn_norm')}
+  assert set(tuned.weights) == norms | {'encoder/norm/scale', 'decoder/norm/scale'}
+  for path in norms:
+    whole = path.replace('[1:3]', '')
+    np.testing.assert_array_equal(tuned.weights[path], weights[whole][1:])
+    moved = merged({**weights, path: tuned.weights[path] + 1})[whole]
+    np.testing.assert_array_equal(moved[:1], weights[whole][:1])
+    np.testing.assert_array_equal(moved[1:], weights[whole][1:] + 1)
+
+
+def test_nothing_is_differentiated_below_the_first_layer_that_is_trained():
+  ids = jnp.ones((1, 4), jnp.int32)
+
+  def scans(**layers):
+    model = Model(CFG, Unfreeze('encoder/layers/.*norm/scale', **layers))
+    tuned = model.init(jax.random.key(0), frozen())
+    batch = {'source': ids, 'target': ids}
+    gradient = jax.make_jaxpr(jax.grad(model.loss))(tuned, model.trim(frozen()), batch)
+    return sum(eqn.primitive.name == 'scan' for eqn in gradient.jaxpr.eqns)
+
+  # Of each stack one way and back; the lower segment is run one way only.
+  assert scans() == 4
+  assert scans(encoder_layers=(2,)) == 5
