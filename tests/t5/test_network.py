@@ -56,9 +56,12 @@ def test_sites_are_what_the_network_calls(tiny, monkeypatch):
     def edits(self, path):
       return True
 
+    def attend(self, path, keys, values):
+      return keys, values
+
   for name, patch in ('segments', segments), ('layers', layers):
     monkeypatch.setattr(Graft, name, patch)
-  monkeypatch.setattr(Graft, 'hook', lambda self, layer: Record(self.method, layer, {}))
+  monkeypatch.setattr(Graft, 'hook', lambda self, layer, key=None: Record(self.method, layer, {}))
   batch = make_batch(tiny)
   model = Model(tiny)
   jax.eval_shape(model.logits, Tuned(), abstract(tiny), batch['source'], batch['target'])
