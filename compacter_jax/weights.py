@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -11,17 +12,23 @@ Flat = dict[str, Array]  # 'encoder/layers/ffn/wi/kernel', or 'encoder/layers[5:
 LAYERED = re.compile(r'(?P<stack>\w+)/layers(\[(?P<start>\d+):(?P<stop>\d+)\])?/(?P<path>.+)')
 
 
+def whole(path: str) -> tuple[str, Any]:
+  """Where a run of layers lies: the path of the whole stack, and which of its rows it is."""
+  where = LAYERED.fullmatch(path)
+  if not where or not where['start']:
+    return path, ...
+  return f'{where["stack"]}/layers/{where["path"]}', slice(int(where['start']), int(where['stop']))
+
+
 def merged(weights: Flat) -> Flat:
   """Weights whose runs of layers are laid over the whole; as they are where there are none."""
   if not any('[' in path for path in weights):
     return weights
   out = {path: weight for path, weight in weights.items() if '[' not in path}
   for path, weight in weights.items():
-    where = LAYERED.fullmatch(path)
-    if where and where['start']:
-      whole = f'{where["stack"]}/layers/{where["path"]}'
-      rows = slice(int(where['start']), int(where['stop']))
-      out[whole] = jnp.asarray(out[whole]).at[rows].set(weight.astype(out[whole].dtype))
+    stack, rows = whole(path)
+    if stack != path:
+      out[stack] = jnp.asarray(out[stack]).at[rows].set(weight.astype(out[stack].dtype))
   return out
 
 
@@ -32,10 +39,8 @@ def alter(frozen: Flat, changes: Mapping[str, Callable[[Array], Array]]) -> Flat
   """
   out = dict(frozen)
   for site, change in changes.items():
-    where = LAYERED.fullmatch(site)
-    bare = f'{where["stack"]}/layers/{where["path"]}' if where else site
-    rows = slice(int(where['start']), int(where['stop'])) if where and where['start'] else ...
-    whole = jnp.asarray(out[f'{bare}/kernel'])
-    new = change(whole[rows].astype(jnp.float32)).astype(whole.dtype)
-    out[f'{bare}/kernel'] = whole.at[rows].set(new)
+    path, rows = whole(f'{site}/kernel')
+    kernel = jnp.asarray(out[path])
+    new = change(kernel[rows].astype(jnp.float32)).astype(kernel.dtype)
+    out[path] = kernel.at[rows].set(new)
   return out

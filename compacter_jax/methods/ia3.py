@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from compacter_jax.inits import ones
 from compacter_jax.method import Here, Method, Tuned, match
-from compacter_jax.weights import alter
+from compacter_jax.weights import alter, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +42,12 @@ class Ia3(Method):
     """Gains go into the kernel that makes the output, or into the one that reads the activation."""
     changes = {}
     for path, p in tuned.site.items():
-      reads = path.endswith('/activation')
-      axes = (slice(None), None) if reads else (None, slice(None))
-      gain = jnp.asarray(p['gain'])[(..., *axes)]
-      changes[path.removesuffix('activation') + 'wo' if reads else path] = functools.partial(
-        jnp.multiply, gain
-      )
-    missing = [path for path in changes if _kernel(path) not in frozen]
+      if path.endswith('/activation'):
+        reader = path.removesuffix('activation') + 'wo'
+        changes[reader] = functools.partial(jnp.multiply, p['gain'][..., :, None])
+      else:
+        changes[path] = functools.partial(jnp.multiply, p['gain'][..., None, :])
+    missing = [path for path in changes if whole(f'{path}/kernel')[0] not in frozen]
     if missing:
       raise TypeError(f'No kernel of T5 makes the output of {missing[0]}: it cannot be folded.')
     return alter(frozen, changes)
-
-
-def _kernel(path):
-  stack, _, rest = path.partition('/')
-  return f'{stack}/layers/{rest.partition("/")[2]}/kernel' if 'layers' in rest else f'{path}/kernel'

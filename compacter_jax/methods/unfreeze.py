@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Method, Site, Spec, Tuned, match
-from compacter_jax.weights import LAYERED
+from compacter_jax.weights import whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +56,9 @@ class Unfreeze(Method):
 
 
 def _spec(path, frozen):
-  where = LAYERED.fullmatch(path)
-  if where and where['start']:
-    rows = slice(int(where['start']), int(where['stop']))
-    weight = frozen[f'{where["stack"]}/layers/{where["path"]}']
-    shape = (rows.stop - rows.start, *weight.shape[1:])
-  else:
-    rows, weight = ..., frozen[path]
-    shape = weight.shape
+  stack, rows = whole(path)
+  weight, layered = frozen[stack], '/layers' in path
+  shape = weight.shape if rows is ... else (rows.stop - rows.start, *weight.shape[1:])
   # A copy: what is tuned is donated to the training step, what is frozen must outlive it.
   init = lambda key, shape: jnp.array(weight[rows], jnp.float32, copy=True)
-  return Spec(shape, init, ('layer',) * bool(where) + (None,) * (len(shape) - bool(where)))
+  return Spec(shape, init, ('layer',) * layered + (None,) * (len(shape) - layered))

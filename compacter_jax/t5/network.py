@@ -78,9 +78,7 @@ class T5(nn.Module):
       return self.lm_head(y, hook).astype(jnp.float32)
     # A tied head was trained with its input scaled down.
     scaled = y * self.cfg.d_model**-0.5
-    # A method may part the two, and leave the head where it was.
-    own = self.variables['params'].get('untied_head', self.token_embedding)
-    table = own.astype(y.dtype)
+    table = self.token_embedding.astype(y.dtype)
     logits = jnp.einsum('btd,vd->btv', scaled, table, preferred_element_type=jnp.float32)
     return hook('lm_head', scaled, logits, lambda: table.T)
 

@@ -1,15 +1,21 @@
 """Attention across a long memory, whose keys and values need not be made."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compacter_jax import inits
 from compacter_jax.chaining import chain
-from compacter_jax.method import Method, Tuned
+from compacter_jax.graft import Hook
+from compacter_jax.method import Method, Tuned, match
 from compacter_jax.methods.unfreeze import Unfreeze
-from compacter_jax.model import Model
+from compacter_jax.model import Model, shift_right
+from compacter_jax.t5 import decode
 from compacter_jax.t5.attention import Attention
+from compacter_jax.t5.network import T5
 from tests.conftest import TINY, draw
 from tests.t5.small import make_batch
 
@@ -27,6 +33,30 @@ class Halve(Method):
 
   def edit(self, x, y, p, shared, here=None):
     return y * p['half']
+
+
+class Front(Method):
+  """Two positions in front of what decoders look at: keys and values of zero."""
+
+  def specs(self, sites, frozen):
+    front = lambda site: {'front': site.spec((1,), inits.zeros)}
+    return Tuned(site={p: front(s) for p, s in match(sites, r'decoder/.*_attention').items()})
+
+  def attend(self, keys, values, p, shared):
+    zeros = 0 * keys[:, :, :2] + p['front']
+    return jnp.concatenate([zeros, keys], 2), jnp.concatenate([zeros, values], 2)
+
+
+class Again(Method):
+  """Adds x W once more, by the kernel that the site hands out, and the key if there is one."""
+
+  def specs(self, sites, frozen):
+    factor = lambda site: {'factor': site.spec((1,), inits.ones)}
+    return Tuned(site={p: factor(s) for p, s in match(sites, r'.*/ffn/wo|lm_head').items()})
+
+  def edit(self, x, y, p, shared, here=None):
+    noise = 0.0 if here.key is None else jax.random.normal(here.key, y.shape)
+    return y + p['factor'] * (x @ here.weight()) + noise
 
 
 def gradient(model, batch, frozen):
@@ -79,3 +109,56 @@ def test_the_route_follows_the_lengths(queries, keys, cheap):
 
   attention = Attention(SIZES['t5-base'], jnp.dtype('float32'), False)
   assert attention._absorbs(queries, keys) is cheap
+
+
+def test_what_stands_in_front_is_seen_by_all_and_cached_decoding_agrees():
+  cfg = TINY['t5']
+  batch, frozen, model = make_batch(cfg), draw(cfg), Model(cfg, Front())
+  tuned = model.init(jax.random.key(0), frozen)
+  inputs = batch['source'], shift_right(batch['target'], cfg)
+  got = model.logits(tuned, frozen, *inputs)
+  params, grafted, _ = model._join(tuned, frozen)
+  cached = decode.stepwise_logits(T5(cfg), params, grafted, *inputs)
+  np.testing.assert_allclose(cached, got, atol=1e-4)
+  plain = Model(cfg).logits(Tuned(), frozen, *inputs)
+  assert np.all(np.abs(got - plain).max(-1) > 1e-3)
+
+
+def test_keys_of_zero_in_front_take_their_share():
+  cfg = TINY['t5']
+  attention = Attention(cfg, jnp.dtype('float32'), False)
+  x = jax.random.normal(jax.random.key(0), (1, 3, cfg.d_model))
+  sites = {'': {'front': jnp.zeros(1)}}
+  run = lambda hook: (
+    lambda module, x: module(x, *module.keys_values(x, hook), [jnp.zeros((3, 3))], hook)
+  )
+  plain = Hook(Method(), {}, {})
+  params = attention.init(jax.random.key(1), x, method=run(plain))
+  got = attention.apply(params, x, method=run(Hook(Front(), sites, {})))
+  kernel = {name: params['params'][name]['kernel'] for name in 'qkvo'}
+  heads = lambda name: (x[0] @ kernel[name]).reshape(3, cfg.heads, cfg.d_kv).transpose(1, 0, 2)
+  scores = jnp.pad(heads('q') @ heads('k').transpose(0, 2, 1), ((0, 0), (0, 0), (2, 0)))
+  values = jnp.pad(heads('v'), ((0, 0), (2, 0), (0, 0)))
+  want = (jax.nn.softmax(scores) @ values).transpose(1, 0, 2).reshape(3, -1) @ kernel['o']
+  np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['t5', 'flan-t5'])  # a tied head and one of its own
+def test_a_site_hands_out_its_kernel(name):
+  cfg = TINY[name]
+  batch, frozen, model = make_batch(cfg), draw(cfg), Model(cfg, Again())
+  tuned = model.init(jax.random.key(0), frozen)
+  inputs = batch['source'], shift_right(batch['target'], cfg)
+  twice = {path: 2 * w if path.endswith('ffn/wo/kernel') else w for path, w in frozen.items()}
+  want = 2 * Model(cfg).logits(Tuned(), twice, *inputs)
+  np.testing.assert_allclose(model.logits(tuned, frozen, *inputs), want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_site_hands_out_a_key_of_its_own_while_training():
+  cfg = dataclasses.replace(TINY['t5'], dropout=0.0)
+  batch, frozen, model = make_batch(cfg), draw(cfg), Model(cfg, Again())
+  tuned = model.init(jax.random.key(0), frozen)
+  loss = jax.jit(model.loss)
+  losses = [float(loss(tuned, frozen, batch, jax.random.key(i))) for i in (0, 0, 1)]
+  assert losses[0] == losses[1] != losses[2]
+  assert float(loss(tuned, frozen, batch)) not in losses
