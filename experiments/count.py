@@ -5,7 +5,8 @@
 
 --vocab sets the rows of the embedding: the paper counts T5 with the tokenizer's 32,100 rows, the
 published checkpoints have 32,128. `total` is the paper's ratio for --tasks tasks that share one T5:
-1 + tasks x (what is trained, layer norms left out) / T5.
+1 + tasks x (what is trained, layer norms left out) / T5. `paper` is the share in percent that
+Karimi Mahabadi et al. 2021 (arXiv:2106.04647) print for T5-base in their tables.
 """
 
 import argparse
@@ -20,6 +21,23 @@ from typing import Any
 from compacter_jax.errors import CompacterError
 from experiments.configs import config_files, read_config
 from experiments.guard import guarded
+
+# As printed, by config. Those with a star are recalled: the paper's text says none of them again.
+PAPER = {
+  'full': '100*',
+  'adapter': '0.832',
+  'pfeiffer': '0.427*',
+  'adapterdrop': '0.494*',
+  'low_rank_adapter': '0.073*',
+  'prompt': '0.034*',
+  'prompt_vocabulary': '0.034*',
+  'intrinsic_said': '0.009',
+  'bitfit': '0.126*',
+  'phm_adapter': '0.179',
+  'compacter': '0.073',
+  'compacter_pp': '0.047',
+}
+PAPER_VOCAB = 32_100
 
 
 def main(argv: list[str]) -> None:
@@ -50,6 +68,8 @@ def count(model: str, vocab: int | None, configs: list[Path], tasks: int) -> dic
   base, rows = t5.count(cfg), []
   for path in configs:
     row: dict[str, Any] = {'config': path.stem}
+    if cfg == dataclasses.replace(t5.size_named('t5-base'), vocab=cfg.vocab):
+      row['paper'] = PAPER.get(path.stem, '')
     try:
       method = methods.from_config(read_config(path).method.to_dict())
       row |= _row(Model(cfg, method), base, tasks)
@@ -90,16 +110,38 @@ def _named(tree: Any, path: str = ''):
 
 def text(table: dict[str, Any]) -> str:
   """The table for people."""
-  head = 'config', 'trained', 'without norms', '% of T5', f'total x{table["tasks"]}'
+  head = 'config', 'trained', 'without norms', '% of T5', 'paper', f'total x{table["tasks"]}'
   lines = [f'{table["model"]}: {table["base"]:,} parameters, {table["vocab"]:,} rows of vocabulary']
-  lines += ['', f'{head[0]:16}{head[1]:>16}{head[2]:>16}{head[3]:>11}{head[4]:>11}']
+  lines += ['', f'{head[0]:18}{head[1]:>16}{head[2]:>16}{head[3]:>11}{head[4]:>9}{head[5]:>11}']
   for row in table['rows']:
     if 'error' in row:
-      lines.append(f'{row["config"]:16}{row["error"]}')
+      lines.append(f'{row["config"]:18}{row["error"]}')
       continue
     cells = f'{row["trained"]:16,}{row["without_norms"]:16,}{row["percent"]:11.4f}'
-    lines.append(f'{row["config"]:16}{cells}{row["total"]:11.4f}')
-  return '\n'.join(lines)
+    lines.append(f'{row["config"]:18}{cells}{row.get("paper", ""):>9}{row["total"]:11.4f}')
+  return '\n'.join([*lines, *notes(table)])
+
+
+def notes(table: dict[str, Any]) -> list[str]:
+  """How the shares beside the paper's are to be read, and which differ."""
+  beside = [row for row in table['rows'] if row.get('paper') and 'percent' in row]
+  if not beside:
+    return []
+  lines = ['', 'paper: as printed, the norms counted; * recalled, not read again.']
+  if differ := [row for row in beside if not agrees(row)]:
+    told = [f'{row["config"]} ({row["percent"]:.4f} for {row["paper"]})' for row in differ]
+    lines.append(f'With other settings than the published ones: {", ".join(told)}.')
+  else:
+    lines.append(f'All {len(beside)} agree in every digit that is printed.')
+  if table['vocab'] != PAPER_VOCAB:
+    lines.append(f'The paper counts {PAPER_VOCAB:,} rows of vocabulary (--vocab={PAPER_VOCAB}).')
+  return lines
+
+
+def agrees(row: dict[str, Any]) -> bool:
+  """Whether the share is the paper's, rounded as it is printed there."""
+  printed = row['paper'].rstrip('*')
+  return f'{row["percent"]:.{len(printed.partition(".")[2])}f}' == printed
 
 
 if __name__ == '__main__':

@@ -1,4 +1,6 @@
-"""Compacter++: Compacter after the feed-forward only, 104,704 parameters on T5-base (0.047 %).
+"""Compacter++ (Karimi Mahabadi et al. 2021): 104,704 parameters on T5-base (0.047 %).
+
+Compacter after the feed-forward only, with its settings; n = 12 on SuperGLUE (106,368).
 
 python -m experiments.run --config=experiments/configs/compacter_pp.py --config.data.dir=DIR
 """

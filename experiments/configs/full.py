@@ -1,4 +1,6 @@
-"""Full fine-tuning: every weight of T5 is trained (100 %).
+"""Full fine-tuning: every weight of T5 is trained, 222,882,048 of T5-base (100 %).
+
+Rate 3e-4 as in Karimi Mahabadi et al. 2021; the task's name leads the text.
 
 python -m experiments.run --config=experiments/configs/full.py --config.data.dir=DIR
 """

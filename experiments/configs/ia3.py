@@ -1,4 +1,6 @@
-"""(IA)^3 (Liu et al. 2022), with the authors' rate; its gains can be folded into T5.
+"""(IA)^3 (Liu et al. 2022): 129,024 parameters on T5-base (0.058 %).
+
+The authors' rate of 3e-3; the rest is that of base.py, theirs 1,000 Adafactor steps of batch 8.
 
 python -m experiments.run --config=experiments/configs/ia3.py --config.data.dir=DIR
 """

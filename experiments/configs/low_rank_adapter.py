@@ -1,4 +1,6 @@
-"""Low-rank adapter: 161,664 parameters on T5-base (0.073 %).
+"""Low-rank adapter (Karimi Mahabadi et al. 2021): 161,664 parameters on T5-base (0.073 %).
+
+Rank 1 and rate 3e-3 as published.
 
 python -m experiments.run --config=experiments/configs/low_rank_adapter.py --config.data.dir=DIR
 """

@@ -1,4 +1,7 @@
-"""PHM adapter, each projection with its own A: 398,976 parameters on T5-base (0.179 %).
+"""PHM adapter (Karimi Mahabadi et al. 2021): 398,976 parameters on T5-base (0.179 %).
+
+Each projection has an A of its own. n = 12 and rate 3e-3 as the paper runs GLUE; on SuperGLUE it
+reports n = 4 (534,144, 0.240 %).
 
 python -m experiments.run --config=experiments/configs/phm_adapter.py --config.data.dir=DIR
 """
