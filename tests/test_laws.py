@@ -20,10 +20,15 @@ from compacter_jax.graft import Graft, Hook
 from compacter_jax.method import Method, Tuned, count, init, is_spec
 from compacter_jax.methods.adapter import Adapter
 from compacter_jax.methods.compacter import Compacter
+from compacter_jax.methods.dora import DoRA
 from compacter_jax.methods.ia3 import Ia3
+from compacter_jax.methods.krona import KronA
+from compacter_jax.methods.loha import LoHa
+from compacter_jax.methods.lokr import LoKr
 from compacter_jax.methods.lora import LoRA
 from compacter_jax.methods.prompt import Prompt
 from compacter_jax.methods.unfreeze import Unfreeze
+from compacter_jax.methods.vera import VeRA
 from compacter_jax.model import Model, shift_right
 from compacter_jax.t5 import decode
 from compacter_jax.t5.config import Config, shapes
@@ -63,6 +68,7 @@ class Case:
 
 EXCEPT = {
   'adapter': {'starts_plain': False},  # N(0, 0.01^2), as published: near, but not equal
+  'dora': {'zero_is_plain': False},  # its magnitudes multiply
   'unfreeze': {'zero_is_plain': False},  # it trains T5's weights themselves
   'ia3': {'zero_is_plain': False},  # it multiplies
   'low_rank_adapter': {'starts_plain': False},  # Glorot, as published
@@ -94,6 +100,16 @@ MORE = {
   'lora-stabilized-layers': Case(
     LoRA(rank=2, rank_stabilized=True, where='.*/(o|wi)', encoder_layers=(), decoder_layers=(1, 2))
   ),
+  'dora-stabilized-layers': Case(
+    DoRA(rank=2, rank_stabilized=True, where='.*/(o|wi)', encoder_layers=(), decoder_layers=(1, 2)),
+    zero_is_plain=False,
+  ),
+  'vera-sizes-layers': Case(VeRA(rank=3, where='.*/(q|wi|wo)', decoder_layers=(0, 2))),
+  'loha-built-layers': Case(LoHa(rank=4, where='.*/(o|wi)', encoder_layers=(1,))),
+  'lokr-both-layers': Case(
+    LoKr(rank=1, decompose_both=True, where='.*/(wi|wo)', decoder_layers=(1, 2))
+  ),
+  'krona-beside-layers': Case(KronA(rows=2, where='.*/(ffn|self_attention)', decoder_layers=(1,))),
   'ia3-layers': Case(Ia3(encoder_layers=(1,), decoder_layers=(0, 2)), zero_is_plain=False),
   'prompt-vocabulary': Case(
     Prompt(length=3, init='vocabulary'), starts_plain=False, zero_is_plain=False

@@ -58,8 +58,12 @@ class LoRA(Method):
 
   def fold(self, frozen, tuned):
     """W + scale * a b."""
-    add = lambda p: lambda kernel: kernel + self._scale() * (p['a'] @ p['b'])
+    add = lambda p: lambda kernel: kernel + self.change(p)
     return alter(frozen, {path: add(p) for path, p in tuned.site.items()})
+
+  def change(self, p):
+    """scale * a b, what a kernel changes by: [..., fan_in, fan_out]."""
+    return self._scale() * (p['a'] @ p['b'])
 
   def _scale(self):
     return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
