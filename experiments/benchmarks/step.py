@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import statistics
 import time
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -47,20 +48,23 @@ def main() -> None:
   first = flags.configs[0]
   method = methods.from_config(read_config(HERE / f'{first}.py').method.to_dict())
   steps = {f'{first}, no dropout': Step(Model(cfg, method), frozen, dropout=False), **steps}
-  for _ in range(flags.rounds):
-    for step in steps.values():
-      step.run()
+  alternate(steps.values(), flags.rounds)
   print(f'{flags.size}, {flags.layers} + {flags.layers} layers, {jax.devices()[0].device_kind}\n')
   print(_row(HEADER), _row(['---'] * len(HEADER)), sep='\n')
   last = list(steps.values())[-1]
   for name, step in steps.items():
-    ratio = statistics.median(a / b for a, b in zip(step.seconds, last.seconds, strict=True))
-    ms = 1e3 * statistics.median(step.seconds)
-    print(_row([name, *step.cells[:2], f'{ms:,.0f}', f'{ratio:.2f}', step.cells[2]]))
+    cells = f'{step.ms:,.0f}', f'{step.ratio(last):.2f}', f'{step.temporaries / 2**20:,.0f}'
+    print(_row([name, *(f'{seconds:.1f}' for seconds in step.made), *cells]))
 
 
 class Step:
-  """One compiled training step and the times it took."""
+  """One compiled training step and the times it took.
+
+  Attributes:
+    made: seconds to trace and to compile it.
+    temporaries, memory: bytes by the compiler's account, and those of all inputs and outputs too.
+    seconds: those of each step that was run.
+  """
 
   def __init__(self, model: Model, frozen: dict[str, jax.Array], dropout: bool = True):
     random = np.random.default_rng(0)
@@ -74,9 +78,11 @@ class Step:
     lowered = step.lower(self.state, self.frozen, self.batch)
     traced = time.perf_counter()
     self.compiled = lowered.compile()
-    seconds = traced - begin, time.perf_counter() - traced
-    temporaries = self.compiled.memory_analysis().temp_size_in_bytes / 2**20
-    self.cells = [f'{seconds[0]:.1f}', f'{seconds[1]:.1f}', f'{temporaries:,.0f}']
+    self.made = traced - begin, time.perf_counter() - traced
+    told = self.compiled.memory_analysis()
+    self.temporaries = told.temp_size_in_bytes
+    held = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes
+    self.memory = self.temporaries + held
     self.seconds: list[float] = []
     self.run()
     self.seconds.clear()  # the first is slower
@@ -87,6 +93,25 @@ class Step:
     self.state, metrics = self.compiled(self.state, self.frozen, self.batch)
     jax.block_until_ready((self.state, metrics))
     self.seconds.append(time.perf_counter() - begin)
+
+  @property
+  def ms(self) -> float:
+    """The median step in milliseconds."""
+    return 1e3 * statistics.median(self.seconds)
+
+  def ratio(self, other: 'Step') -> float:
+    """The median of how long it took relative to the other, step by step."""
+    pairs = zip(self.seconds, other.seconds, strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def alternate(steps: Collection[Step], rounds: int) -> None:
+  """Times the steps in turn, so that a machine that slows down slows all."""
+  for step in steps:
+    step.seconds.clear()
+  for _ in range(rounds):
+    for step in steps:
+      step.run()
 
 
 def _row(cells: list[Any]) -> str:
