@@ -26,6 +26,8 @@ from compacter_jax.methods.krona import KronA
 from compacter_jax.methods.loha import LoHa
 from compacter_jax.methods.lokr import LoKr
 from compacter_jax.methods.lora import LoRA
+from compacter_jax.methods.parallel_adapter import ParallelAdapter
+from compacter_jax.methods.prefix import Prefix
 from compacter_jax.methods.prompt import Prompt
 from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.methods.vera import VeRA
@@ -72,6 +74,7 @@ EXCEPT = {
   'unfreeze': {'zero_is_plain': False},  # it trains T5's weights themselves
   'ia3': {'zero_is_plain': False},  # it multiplies
   'low_rank_adapter': {'starts_plain': False},  # Glorot, as published
+  'prefix': {'starts_plain': False, 'zero_is_plain': False},  # zeros are seen too
   'prompt': {'starts_plain': False, 'zero_is_plain': False},  # zeros are seen too
 }
 
@@ -111,6 +114,19 @@ MORE = {
   ),
   'krona-beside-layers': Case(KronA(rows=2, where='.*/(ffn|self_attention)', decoder_layers=(1,))),
   'ia3-layers': Case(Ia3(encoder_layers=(1,), decoder_layers=(0, 2)), zero_is_plain=False),
+  'parallel_adapter-learn_scale-layers': Case(
+    ParallelAdapter(
+      width=4, learn_scale=True, where='.*/(q|cross_attention)', decoder_layers=(1, 2)
+    )
+  ),
+  'prefix-network-layers': Case(
+    Prefix(length=3, bottleneck=4, decoder_layers=(0, 2)), starts_plain=False, zero_is_plain=False
+  ),
+  'mam': Case(
+    chain(prefix=Prefix(length=3, bottleneck=4), adapters=ParallelAdapter(width=4)),
+    starts_plain=False,
+    zero_is_plain=False,
+  ),
   'prompt-vocabulary': Case(
     Prompt(length=3, init='vocabulary'), starts_plain=False, zero_is_plain=False
   ),
