@@ -1,0 +1,184 @@
+"""Every config side by side: what it reaches from few rows, what a step costs, whether it folds.
+
+    python -m experiments.compare --workdir=W --data.dir=DIR
+    python -m experiments.compare --workdir=W --only=cost --config experiments/configs/lora.py
+
+accuracy: each config trains on the first --rows rows of SST-2 with the shipped nano T5, once for
+every rate of a grid (--grid times the config's own). The best on 500 validation rows is reported.
+cost: a training step on T5 of a published --size with --layers in each stack, batch 8 x 128 to 8
+labels: its time and the memory it is compiled to, beside full fine-tuning in alternating steps.
+fold: whether the plain T5 can compute the same. Widths and layers are fitted to each T5.
+
+Every finished piece is a file in W and is not made again, so the command may be stopped at any
+time. --write=FILE puts the table into that file, between the two marks.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from compacter_jax.errors import ConfigError, StorageError
+from compacter_jax.settings import within
+from experiments.configs import config_files
+from experiments.guard import guarded
+
+KINDS = 'accuracy', 'cost', 'fold'
+
+
+def main(argv: list[str]) -> None:
+  """Measures what is missing and prints the table."""
+  flags = _flags(argv)
+  from experiments import comparison
+
+  configs = flags.config or [path for path in config_files() if path.stem != 'quickstart']
+  pieces = [piece for path in configs for piece in comparison.pieces(path, flags)]
+  if flags.write:
+    insert(flags.write, None)  # what cannot be written is told before the work
+  try:
+    flags.workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise StorageError(
+      'There can be no such folder.', where=str(flags.workdir), got=str(error)
+    ) from error
+  comparison.measure([piece for piece in pieces if piece.kind in flags.only], flags.workdir)
+  text = table(configs, comparison.done(pieces, flags.workdir), flags)
+  print(f'\n{text}')
+  if flags.write:
+    insert(flags.write, text)
+
+
+def _flags(argv: list[str]) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    prog='python -m experiments.compare',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = parser.add_argument
+  add('--workdir', required=True, type=Path, help='where the pieces are and will be')
+  add('--config', nargs='*', type=Path, help='config files; by default all')
+  add('--only', nargs='*', choices=KINDS, default=KINDS, help='what to measure now')
+  add('--data.dir', dest='data_dir', default='', help='the folder of the rows')
+  add('--rows', type=int, default=500, help='training rows')
+  add('--steps', type=int, default=400)
+  add('--batch', type=int, default=16)
+  add('--warmup', type=int, default=50)
+  add('--grid', nargs='*', type=float, default=[1, 3, 10], help="times the config's rate")
+  add('--seed', type=int, default=42)
+  add('--size', default='t5-base', help='whose step is measured')
+  add('--layers', type=int, default=6, help='of each stack')
+  add('--vocab', type=int, default=8192, help='rows of the embedding')
+  add('--rounds', type=int, default=9, help='steps of each')
+  add('--write', type=Path, help='a file with the two marks')
+  flags = parser.parse_args(argv)
+  for field in 'steps', 'batch', 'layers', 'rounds':
+    within(f'--{field}', getattr(flags, field), 1)
+  return flags
+
+
+HEADER = ['config', 'trained', 'of T5-base', 'nano', 'file', 'rate', 'accuracy', 'over majority']
+HEADER += ['step', 'memory', 'folds']
+Done = dict[tuple[str, str], list[dict[str, Any]]]
+
+
+def table(configs: list[Path], done: Done, flags: argparse.Namespace) -> str:
+  """What is there, as Markdown: a row for each config, then how to read it."""
+  rows = [HEADER, ['---', *['---:'] * (len(HEADER) - 2), '---']]
+  notes: dict[str, list[str]] = {}
+  for path in configs:
+    name = path.stem
+    tried = done.get(('accuracy', name), [])
+    folds = done.get(('fold', name), [{}])[0]
+    cells = _counted(path) + _scored(tried) + _cost(done.get(('cost', name), [{}])[0])
+    rows.append([f'`{name}`', *cells, folds.get('folds', '-')])
+    for piece in (*tried, *done.get(('cost', name), []), folds):
+      if 'why' in piece:
+        notes.setdefault(piece['why'], []).append(name)
+  lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+  lines += ['', *_read_as(done, flags)]
+  lines += [f'- {", ".join(dict.fromkeys(names))}: {why}' for why, names in notes.items()]
+  return '\n'.join(lines)
+
+
+def _counted(path: Path) -> list[str]:
+  """Trained on T5-base, its share in percent."""
+  from experiments.count import PAPER_VOCAB, count
+
+  (row,) = count('t5-base', PAPER_VOCAB, [path], 1)['rows']
+  return [f'{row["trained"]:,}', f'{row["percent"]:.3f} %'] if 'trained' in row else ['-', '-']
+
+
+def _scored(tried: list[dict[str, Any]]) -> list[str]:
+  """Of the rate that is best on validation rows: trained, file, rate, test accuracy, margin."""
+  scored = [run for run in tried if 'test' in run]
+  if not scored:
+    return ['-'] * 5
+  best = max(scored, key=lambda run: run['validation']['average'])
+  test = best['test']['accuracy']
+  file = f'{best["adapter_bytes"] / 1e6:.2f} MB'
+  rate = f'{best["settings"]["optim"]["rate"]:g}'
+  margin = f'{test - best["majority"]:+.1f}'
+  return [f'{best["parameters"]["trained"]:,}', file, rate, f'{test:.1f}', margin]
+
+
+def _cost(cost: dict[str, Any]) -> list[str]:
+  """Time and memory relative to full fine-tuning."""
+  if 'time' not in cost:
+    return ['-', '-']
+  return [f'{cost["time"]:.2f}', f'{cost["memory"] / cost["full_memory"]:.2f}']
+
+
+def _read_as(done: Done, flags: argparse.Namespace) -> list[str]:
+  runs = [run for (kind, _), found in done.items() if kind == 'accuracy' for run in found]
+  costs = [found[0] for (kind, _), found in done.items() if kind == 'cost' and 'ms' in found[0]]
+  lines = []
+  if scored := [run for run in runs if 'test' in run]:
+    sizes, majority = scored[0]['rows'], scored[0]['majority']
+    grid = ', '.join(f'{times:g}' for times in flags.grid)
+    lines += [
+      f'Accuracy on SST-2 in percent with the nano T5: {sizes["train"]} training rows, '
+      f'{flags.steps} steps of {flags.batch}, seed {flags.seed}, one run each. Rates are {grid} '
+      "times the config's own; shown is the best on "
+      f'{sizes["validation"]} validation rows. Test is {sizes["test"]} rows, of which the '
+      f'majority class has {majority:.1f} %; the standard error of a score is up to '
+      f'{50 / sizes["test"] ** 0.5:.1f} points.',
+      '',
+    ]
+  if costs:
+    full = costs[0]
+    lines += [
+      f'Step and memory are relative to full fine-tuning ({full["full_ms"]:,.0f} ms, '
+      f'{full["full_memory"] / 2**20:,.0f} MB): {flags.size} sizes, {flags.layers} layers in each '
+      f'stack, {flags.vocab:,} rows of vocabulary, batch 8 x 128 to 8 labels, float32, AdamW, '
+      f'{full["device"]}; medians of {flags.rounds} alternating steps. Memory is that of all '
+      'inputs, outputs and temporaries of the compiled step.',
+      '',
+    ]
+  return lines
+
+
+MARKS = '<!-- comparison -->', '<!-- /comparison -->'
+
+
+def insert(file: Path, text: str | None) -> None:
+  """Replaces what stands between the marks; None only looks for them.
+
+  Raises:
+    ConfigError: they are not there.
+  """
+  from compacter_jax import tensor_file
+
+  page = file.read_text() if file.is_file() else ''
+  before, first, rest = page.partition(MARKS[0])
+  _, last, after = rest.partition(MARKS[1])
+  if not first or not last:
+    raise ConfigError(
+      'This file has no place for the table.', where=str(file), expected=' and '.join(MARKS)
+    )
+  if text is not None:
+    with tensor_file.atomic(file) as out:
+      out.write(f'{before}{first}\n{text}\n{last}{after}'.encode())
+
+
+if __name__ == '__main__':
+  guarded(lambda: main(sys.argv[1:]))
