@@ -3,7 +3,7 @@
     python -m experiments.compare --workdir=W --data.dir=DIR
     python -m experiments.compare --workdir=W --only=cost --config experiments/configs/lora.py
 
-accuracy: each config trains on the first --rows rows of SST-2 with the shipped nano T5, once for
+accuracy: each config trains on the first --rows rows of SST-2 with a small T5 (--model), once for
 every rate of a grid (--grid times the config's own). The best on 500 validation rows is reported.
 cost: a training step on T5 of a published --size with --layers in each stack, batch 8 x 128 to 8
 labels: its time and the memory it is compiled to, beside full fine-tuning in alternating steps.
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from compacter_jax.errors import ConfigError, StorageError
+from compacter_jax.errors import ConfigError, DataError, StorageError
 from compacter_jax.settings import within
 from experiments.configs import config_files
 from experiments.guard import guarded
@@ -35,13 +35,21 @@ def main(argv: list[str]) -> None:
   pieces = [piece for path in configs for piece in comparison.pieces(path, flags)]
   if flags.write:
     insert(flags.write, None)  # what cannot be written is told before the work
+  wanted = [piece for piece in pieces if piece.kind in flags.only]
+  absent = [piece for piece in wanted if not piece.path(flags.workdir).exists()]
+  if not flags.data_dir and any(piece.kind == 'accuracy' for piece in absent):
+    raise DataError(
+      'It is not said where the rows are.',
+      expected='a folder with the files of SST-2',
+      fix='--data.dir=DIR, or --only=cost fold',
+    )
   try:
     flags.workdir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise StorageError(
       'There can be no such folder.', where=str(flags.workdir), got=str(error)
     ) from error
-  comparison.measure([piece for piece in pieces if piece.kind in flags.only], flags.workdir)
+  comparison.measure(wanted, flags.workdir)
   text = table(configs, comparison.done(pieces, flags.workdir), flags)
   print(f'\n{text}')
   if flags.write:
@@ -59,6 +67,7 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   add('--config', nargs='*', type=Path, help='config files; by default all')
   add('--only', nargs='*', choices=KINDS, default=KINDS, help='what to measure now')
   add('--data.dir', dest='data_dir', default='', help='the folder of the rows')
+  add('--model', default='nano', help='that is trained, as in --config.model')
   add('--rows', type=int, default=500, help='training rows')
   add('--steps', type=int, default=400)
   add('--batch', type=int, default=16)
@@ -76,14 +85,15 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   return flags
 
 
-HEADER = ['config', 'trained', 'of T5-base', 'nano', 'file', 'rate', 'accuracy', 'over majority']
-HEADER += ['step', 'memory', 'folds']
 Done = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 def table(configs: list[Path], done: Done, flags: argparse.Namespace) -> str:
   """What is there, as Markdown: a row for each config, then how to read it."""
-  rows = [HEADER, ['---', *['---:'] * (len(HEADER) - 2), '---']]
+  small = Path(flags.model).name
+  head = ['config', 'trained on T5-base', 'share', f'on {small}', 'file', 'rate']
+  head += ['accuracy', 'over majority', 'step', 'memory', 'folds']
+  rows = [head, ['---', *['---:'] * (len(head) - 2), '---']]
   notes: dict[str, list[str]] = {}
   for path in configs:
     name = path.stem
@@ -130,14 +140,15 @@ def _cost(cost: dict[str, Any]) -> list[str]:
 
 def _read_as(done: Done, flags: argparse.Namespace) -> list[str]:
   runs = [run for (kind, _), found in done.items() if kind == 'accuracy' for run in found]
-  costs = [found[0] for (kind, _), found in done.items() if kind == 'cost' and 'ms' in found[0]]
+  costs = [found[0] for (kind, _), found in done.items() if kind == 'cost' and 'time' in found[0]]
   lines = []
   if scored := [run for run in runs if 'test' in run]:
     sizes, majority = scored[0]['rows'], scored[0]['majority']
     grid = ', '.join(f'{times:g}' for times in flags.grid)
     lines += [
-      f'Accuracy on SST-2 in percent with the nano T5: {sizes["train"]} training rows, '
-      f'{flags.steps} steps of {flags.batch}, seed {flags.seed}, one run each. Rates are {grid} '
+      f'Accuracy on SST-2 in percent with {Path(flags.model).name}: {sizes["train"]} training '
+      f'rows, {flags.steps} steps of {flags.batch}, warmup {flags.warmup}, seed {flags.seed}, one '
+      f'run each. Rates are {grid} '
       "times the config's own; shown is the best on "
       f'{sizes["validation"]} validation rows. Test is {sizes["test"]} rows, of which the '
       f'majority class has {majority:.1f} %; the standard error of a score is up to '

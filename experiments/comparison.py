@@ -28,8 +28,8 @@ from experiments.console import duration
 from experiments.quickstart import majority
 
 PUBLISHED_DEPTH = 12  # layers of the T5-base that configs with layers are written for
-# Fields that suit a T5 as narrow as the nano: a bottleneck of 8 of its 256 units is none, and 12
-# divides no width of it.
+# Fields that suit a T5 as narrow as the shipped one: the paper's reduction would leave 8 of its 256
+# units, and 12 divides none of its widths.
 NARROW = {'reduction': 8, 'n': 4}
 
 
@@ -71,8 +71,7 @@ def fitted(method: Mapping[str, Any], depth: int, narrow: bool) -> dict[str, Any
 def pieces(path: Path, flags: argparse.Namespace) -> list[Piece]:
   """All that is to be measured of a config."""
   name, settings = path.stem, read_config(path).to_dict()
-  nano = _nano()[0]
-  small = fitted(settings['method'], nano.encoder_layers, narrow=True)
+  small = fitted(settings['method'], _base(flags.model)[0].encoder_layers, narrow=True)
   out = []
   for times in flags.grid:
     rate = float(f'{times * settings["optim"]["rate"]:.3g}')
@@ -81,21 +80,22 @@ def pieces(path: Path, flags: argparse.Namespace) -> list[Piece]:
     told['data'] = {k: v for k, v in told['data'].items() if k != 'dir'}
     guess = 30 + flags.steps * flags.batch / 80
     out.append(Piece('accuracy', name, told, functools.partial(accuracy, job), guess))
+  t5.size_named(flags.size)  # raises if there is none
   shape = {'size': flags.size, 'layers': flags.layers, 'vocab': flags.vocab}
   cut = fitted(settings['method'], flags.layers, narrow=False)
   told = {**shape, 'rounds': flags.rounds, 'method': cut}
   work = functools.partial(cost, methods.from_config(cut), flags.rounds, **shape)
   out.append(Piece('cost', name, told, work, 15 + flags.layers * flags.rounds))
-  work = functools.partial(fold, methods.from_config(small))
-  out.append(Piece('fold', name, {'method': small}, work, 3))
+  work = functools.partial(fold, methods.from_config(small), flags.model)
+  out.append(Piece('fold', name, {'model': flags.model, 'method': small}, work, 3))
   return out
 
 
 def _job(settings: dict[str, Any], rate: float, flags: argparse.Namespace) -> schema.Job:
-  data = {'task': 'sst2', 'dir': flags.data_dir, 'max_train': flags.rows}
-  data |= {'max_validation': 500, 'max_source': 48}
-  changes = {'model': 'nano', 'seed': flags.seed, 'steps': flags.steps, 'batch_size': flags.batch}
-  changes |= {'accumulate': 1, 'eval_every': max(flags.steps // 4, 1)}
+  data = {'task': 'sst2', 'dir': flags.data_dir, 'max_source': 48}
+  data |= {'max_train': flags.rows, 'max_validation': 500}
+  changes = {'model': flags.model, 'seed': flags.seed, 'batch_size': flags.batch, 'accumulate': 1}
+  changes |= {'steps': flags.steps, 'eval_every': max(flags.steps // 4, 1)}
   changes['data'] = settings['data'] | data
   changes['optim'] = settings['optim'] | {'rate': rate, 'warmup': flags.warmup}
   return schema.job(settings | changes)
@@ -105,7 +105,7 @@ def accuracy(job: schema.Job) -> dict[str, Any]:
   """Trains and evaluates once."""
   inputs = _read(dataclasses.replace(job, method=Method(), optim=Optim()))
   model = Model(inputs.model.cfg, job.method, job.dtype, job.remat)
-  model.specs()  # raises where the method does not fit the nano T5
+  model.specs()  # raises where the method does not fit this T5
   with tempfile.TemporaryDirectory() as folder:
     inputs = dataclasses.replace(inputs, model=model)
     results = finetune.run(job, inputs, Path(folder) / 'run', quiet=True)
@@ -141,9 +141,9 @@ def _full(size: str, layers: int, vocab: int) -> tuple[Config, dict[str, jax.Arr
   return cfg, frozen, Step(Model(cfg, methods.load('unfreeze')), frozen)
 
 
-def fold(method: Method) -> dict[str, Any]:
-  """Whether the plain T5 computes the same with other weights, tried on the nano."""
-  cfg, frozen = _nano()
+def fold(method: Method, base: str) -> dict[str, Any]:
+  """Whether the plain T5 computes the same with other weights, tried on those of a small one."""
+  cfg, frozen = _base(base)
   model = Model(cfg, method)
   try:
     model.fold(frozen, model.init(jax.random.key(0), frozen))
@@ -156,8 +156,8 @@ def fold(method: Method) -> dict[str, Any]:
 
 
 @functools.cache
-def _nano() -> tuple[Config, dict[str, jax.Array]]:
-  return t5.load('nano', 'float32')
+def _base(model: str) -> tuple[Config, dict[str, jax.Array]]:
+  return t5.load(model, 'float32')
 
 
 def measure(pieces: list[Piece], workdir: Path) -> None:
