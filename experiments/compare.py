@@ -3,7 +3,7 @@
     python -m experiments.compare --workdir=W --data.dir=DIR
     python -m experiments.compare --workdir=W --only=cost --config experiments/configs/lora.py
 
-accuracy: each config trains on the first --rows rows of SST-2 with a small T5 (--model), once for
+accuracy: each config trains on the first --rows rows of a task with a small T5 (--model), once for
 every rate of a grid (--grid times the config's own). The best on 500 validation rows is reported.
 cost: a training step on T5 of a published --size with --layers in each stack, batch 8 x 128 to 8
 labels: its time and the memory it is compiled to, beside full fine-tuning in alternating steps.
@@ -37,7 +37,8 @@ def main(argv: list[str]) -> None:
     insert(flags.write, None)  # what cannot be written is told before the work
   wanted = [piece for piece in pieces if piece.kind in flags.only]
   absent = [piece for piece in wanted if not piece.path(flags.workdir).exists()]
-  if not flags.data_dir and any(piece.kind == 'accuracy' for piece in absent):
+  reads = flags.task == 'sst2' and any(piece.kind == 'accuracy' for piece in absent)
+  if reads and not flags.data_dir:
     raise DataError(
       'It is not said where the rows are.',
       expected='a folder with the files of SST-2',
@@ -67,6 +68,7 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   add('--config', nargs='*', type=Path, help='config files; by default all')
   add('--only', nargs='*', choices=KINDS, default=KINDS, help='what to measure now')
   add('--data.dir', dest='data_dir', default='', help='the folder of the rows')
+  add('--task', default='sst2', choices=('sst2', 'quickstart'), help='quickstart needs no rows')
   add('--model', default='nano', help='that is trained, as in --config.model')
   add('--rows', type=int, default=500, help='training rows')
   add('--steps', type=int, default=400)
@@ -146,9 +148,9 @@ def _read_as(done: Done, flags: argparse.Namespace) -> list[str]:
     sizes, majority = scored[0]['rows'], scored[0]['majority']
     grid = ', '.join(f'{times:g}' for times in flags.grid)
     lines += [
-      f'Accuracy on SST-2 in percent with {Path(flags.model).name}: {sizes["train"]} training '
-      f'rows, {flags.steps} steps of {flags.batch}, warmup {flags.warmup}, seed {flags.seed}, one '
-      f'run each. Rates are {grid} '
+      f'Accuracy on {flags.task} in percent with {Path(flags.model).name}: {sizes["train"]} rows '
+      f'to train on, {flags.steps} steps of {flags.batch}, warmup {flags.warmup}, seed '
+      f'{flags.seed}, one run each. Rates are {grid} '
       "times the config's own; shown is the best on "
       f'{sizes["validation"]} validation rows. Test is {sizes["test"]} rows, of which the '
       f'majority class has {majority:.1f} %; the standard error of a score is up to '

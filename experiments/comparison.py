@@ -92,7 +92,7 @@ def pieces(path: Path, flags: argparse.Namespace) -> list[Piece]:
 
 
 def _job(settings: dict[str, Any], rate: float, flags: argparse.Namespace) -> schema.Job:
-  data = {'task': 'sst2', 'dir': flags.data_dir, 'max_source': 48}
+  data = {'task': flags.task, 'dir': flags.data_dir, 'max_source': 48}
   data |= {'max_train': flags.rows, 'max_validation': 500}
   changes = {'model': flags.model, 'seed': flags.seed, 'batch_size': flags.batch, 'accumulate': 1}
   changes |= {'steps': flags.steps, 'eval_every': max(flags.steps // 4, 1)}
