@@ -91,7 +91,10 @@ Done = dict[tuple[str, str], list[dict[str, Any]]]
 
 
 def table(configs: list[Path], done: Done, flags: argparse.Namespace) -> str:
-  """What is there, as Markdown: a row for each config, then how to read it."""
+  """What is there, as Markdown: a row for each config, then how to read it.
+
+  Columns of which nothing is measured are left out.
+  """
   small = Path(flags.model).name
   head = ['config', 'trained on T5-base', 'share', f'on {small}', 'file', 'rate']
   head += ['accuracy', 'over majority', 'step', 'memory', 'folds']
@@ -106,7 +109,8 @@ def table(configs: list[Path], done: Done, flags: argparse.Namespace) -> str:
     for piece in (*tried, *done.get(('cost', name), []), folds):
       if 'why' in piece:
         notes.setdefault(piece['why'], []).append(name)
-  lines = ['| ' + ' | '.join(row) + ' |' for row in rows]
+  kept = [i for i in range(len(head)) if any(row[i] != '-' for row in rows[2:])]
+  lines = ['| ' + ' | '.join(row[i] for i in kept) + ' |' for row in rows]
   lines += ['', *_read_as(done, flags)]
   lines += [f'- {", ".join(dict.fromkeys(names))}: {why}' for why, names in notes.items()]
   return '\n'.join(lines)

@@ -37,7 +37,8 @@ def test_layers_keep_their_place_and_what_is_unset_stays_so():
   assert kept[3] == (2,) and kept[4] == (2, 3) and kept[6] == (3, 4, 5)
   assert kept[12] == tuple(range(5, 12)) and kept[24] == tuple(range(10, 24))
   assert fitted({'part': upper}, 12, False) == {'part': upper}  # as it is where nothing is cut
-  assert fitted({'name': 'x', 'n': 12, 'reduction': 32}, 4, True)['n'] == 4
+  narrow = fitted({'name': 'x', 'n': 12, 'reduction': 2, 'width': None}, 4, True)
+  assert narrow == {'name': 'x', 'n': 4, 'reduction': 2, 'width': None}
 
 
 def piece(work, config='a', kind='accuracy', **settings):
@@ -112,6 +113,7 @@ def test_the_table(tmp_path):
   lora = ['`lora`', '884,736', '0.397 %', '1,234', '2.50 MB', '0.003', '62.3', '+11.4']
   assert cells(text, 'lora') == [*lora, '0.57', '0.25', 'yes']
   assert cells(text, 'prompt') == ['`prompt`', '76,800', '0.034 %', *['-'] * 7, 'no']
+  assert cells(compare.table([HERE / 'lora.py'], {}, flags), 'lora') == lora[:3]
   assert '- lora: It diverged.' in text and '- prompt: it is longer' in text
   assert '1, 3, 10 times' in text and '1.7 points' in text and '900 ms' in text
 
