@@ -1,11 +1,23 @@
 """What the documents show runs, and what they name exists."""
 
+import dataclasses
+import math
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
+
+from compacter_jax import methods, t5
+from compacter_jax.chaining import chain
+from compacter_jax.method import fields, is_spec
+from compacter_jax.model import Model
+from compacter_jax.t5.sites import sites
+from experiments.configs import config_files, read_config
+from tests.conftest import TINY, draw
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').glob('*.md')])
@@ -47,3 +59,79 @@ def test_modules_and_files_that_are_named_exist(page):
   for path in set(re.findall(r'(?:experiments|tests|compacter_jax)/[\w/.]+\.(?:py|sh|md)', text)):
     if 'NAME' not in path:
       assert (ROOT / path).exists(), path
+
+
+METHODS = (ROOT / 'docs/methods.md').read_text()
+SECTIONS = dict(re.findall(r'^## ([a-z]\w*)$(.*?)(?=^## |\Z)', METHODS, re.DOTALL | re.MULTILINE))
+# '- `a.py`, `b.py`: `formula`', over several lines and with words between.
+FORMULAS = {
+  name: formula
+  for item in re.findall(r'^- (`\w+\.py`.*?:\s+`[^`]+`)$', METHODS, re.DOTALL | re.MULTILINE)
+  for formula in re.findall(r'`([^`]+)`$', item)
+  for name in re.findall(r'`(\w+)\.py`', item)
+}
+
+
+def test_every_method_has_a_section_and_every_config_a_formula():
+  assert list(SECTIONS) == methods.names()
+  assert sorted(FORMULAS) == [path.stem for path in config_files()]
+
+
+UNEVEN = dataclasses.replace(t5.size_named('flan-t5-base'), heads=10, decoder_layers=14)
+
+
+@pytest.mark.parametrize('cfg', [t5.size_named('t5-base'), UNEVEN], ids=['base', 'uneven'])
+@pytest.mark.parametrize('config', FORMULAS)
+def test_the_formulas_count_what_is_declared(config, cfg):
+  path = ROOT / f'experiments/configs/{config}.py'
+  method = methods.from_config(read_config(path).method.to_dict())
+  parts = dict(method.parts).values() if isinstance(method, chain) else [method]
+  known = {k: v for part in parts for k, v in fields(part).items() if v is not None}
+  if 'reduction' in known:
+    known['M'] = known.get('width', cfg.d_model // known['reduction'])
+  layers = {'Le': cfg.encoder_layers, 'Ld': cfg.decoder_layers}
+  known |= layers | {'L': sum(layers.values()), 'A': layers['Le'] + 2 * layers['Ld']}
+  known |= {'D': cfg.d_model, 'F': cfg.d_ff, 'I': cfg.heads * cfg.d_kv, 'H': cfg.heads}
+  known |= {'V': cfg.vocab, 'W': 1 + cfg.gated, 'len': len, '__builtins__': {}}
+  known['LN'] = cfg.d_model * (2 * layers['Le'] + 3 * layers['Ld'] + 2)
+  known['div'] = lambda x: max(i for i in range(1, math.isqrt(x) + 1) if x % i == 0)
+  untied = 0 if cfg.tied_head or config != 'full' else cfg.vocab * cfg.d_model
+  # Of the project's own page.
+  assert eval(FORMULAS[config], known) + untied == Model(cfg, method).count()  # noqa: S307
+
+
+def test_the_formula_of_the_norms():
+  assert '`LN = D * (2 * Le + 3 * Ld + 2)`' in METHODS
+
+
+@pytest.mark.parametrize('name', methods.names())
+def test_sites_and_folding_are_as_the_page_says(name):
+  cls, section = methods.method_class(name), SECTIONS[name]
+  default = {field.name: field.default for field in dataclasses.fields(cls)}
+  known = (
+    '`' + default['where'] + '`' if 'edit' in vars(cls) or 'attend' in vars(cls) else 'none; it'
+  )
+  assert f'- Sites: {known}' in section
+  small = {'width': 4, 'rank': 2, 'length': 3, 'dimension': 200}
+  model = Model(TINY['t5'], cls(**{k: v for k, v in small.items() if k in default}))
+  zeros = lambda spec: jnp.zeros(spec.shape)
+  try:
+    model.fold(draw(model.cfg), jax.tree.map(zeros, model.specs(), is_leaf=is_spec))
+    folds = 'yes'
+  except TypeError:
+    folds = 'no'
+  assert re.findall(r'^- Folds: (\w+)', section, re.MULTILINE) == [folds]
+
+
+def test_the_drawing_names_every_site():
+  (drawing,) = re.findall(r'```text\n(.*?)```', METHODS, re.DOTALL)
+  for cfg in TINY.values():
+    for path in sites(cfg):
+      stack, _, place = path.partition('/layers/')
+      if not place:
+        assert f'`{path}`' in METHODS
+        continue
+      side = [line[:39] if stack == 'encoder' else line[39:] for line in drawing.splitlines()]
+      module, _, part = place.rpartition('/')
+      lines = [line.partition('<-')[0].split('(k, v')[0] for line in side if module in line]
+      assert any(f'/{part}' in line if module else part in line.split() for line in lines), path
