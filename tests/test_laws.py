@@ -22,6 +22,7 @@ from compacter_jax.methods.adapter import Adapter
 from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.dora import DoRA
 from compacter_jax.methods.ia3 import Ia3
+from compacter_jax.methods.intrinsic import Intrinsic
 from compacter_jax.methods.krona import KronA
 from compacter_jax.methods.loha import LoHa
 from compacter_jax.methods.lokr import LoKr
@@ -49,7 +50,12 @@ FAST = {
 }
 jit = functools.partial(jax.jit, compiler_options=FAST)
 
-SMALL = {'width': 8, 'rank': 2, 'length': 5}  # settings of every method that has such a field
+SMALL = {
+  'width': 8,
+  'rank': 2,
+  'length': 5,
+  'dimension': 100,
+}  # settings of every method that has such a field
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +133,7 @@ MORE = {
     starts_plain=False,
     zero_is_plain=False,
   ),
+  'intrinsic-did-frozen_head': Case(Intrinsic(dimension=9, said=False, frozen_head=True)),
   'prompt-vocabulary': Case(
     Prompt(length=3, init='vocabulary'), starts_plain=False, zero_is_plain=False
   ),

@@ -12,7 +12,7 @@ FILES = sorted([*ROOT.glob('compacter_jax/**/*.py'), *ROOT.glob('experiments/**/
 # From the ground up. A file may import from lower rows; a folder is free within itself.
 ROWS = [
   {'errors', 'inits', 'weights'},
-  {'settings', 'hypercomplex', 'bottleneck', 'metrics', 'tensor_file'},
+  {'settings', 'hypercomplex', 'fastfood', 'bottleneck', 'metrics', 'tensor_file'},
   {'method'},
   {'graft', 'chaining'},
   {'t5', 'methods'},  # blind to each other

@@ -78,7 +78,8 @@ class T5(nn.Module):
       return self.lm_head(y, hook).astype(jnp.float32)
     # A tied head was trained with its input scaled down.
     scaled = y * self.cfg.d_model**-0.5
-    table = self.token_embedding.astype(y.dtype)
+    # A method may move the embedding and leave the head where it was.
+    table = self.get_variable('params', 'head_table', self.token_embedding).astype(y.dtype)
     logits = jnp.einsum('btd,vd->btv', scaled, table, preferred_element_type=jnp.float32)
     return hook('lm_head', scaled, logits, lambda: table.T)
 

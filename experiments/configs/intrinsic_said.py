@@ -1,0 +1,14 @@
+"""Intrinsic-SAID (Aghajanyan et al. 2021): 20,000 parameters on T5-base (0.009 %).
+
+python -m experiments.run --config=experiments/configs/intrinsic_said.py --config.data.dir=DIR
+"""
+
+from experiments.configs import base
+
+
+def get_config():
+  config = base.get_config()
+  config.method = base.method('intrinsic')
+  config.optim.rate = 3e-2
+  config.accumulate = 2
+  return config
