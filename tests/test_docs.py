@@ -1,6 +1,7 @@
 """What the documents show runs, and what they name exists."""
 
 import dataclasses
+import importlib
 import math
 import re
 import subprocess
@@ -11,11 +12,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from compacter_jax import methods, t5
+from compacter_jax import methods, optim, t5, train
+from compacter_jax.adapter_file import fingerprint, load, save
 from compacter_jax.chaining import chain
+from compacter_jax.errors import ConfigError
 from compacter_jax.method import fields, is_spec
 from compacter_jax.model import Model
 from compacter_jax.t5.sites import sites
+from experiments import count, schema
 from experiments.configs import config_files, read_config
 from tests.conftest import TINY, draw
 
@@ -135,3 +139,49 @@ def test_the_drawing_names_every_site():
       module, _, part = place.rpartition('/')
       lines = [line.partition('<-')[0].split('(k, v')[0] for line in side if module in line]
       assert any(f'/{part}' in line if module else part in line.split() for line in lines), path
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+  """The files of docs/add_a_method.md where a user would put them."""
+  page = (ROOT / 'docs/add_a_method.md').read_text()
+  files = re.findall(r'^`mine/(\S+)`\n\n```py\n(.*?)```', page, re.DOTALL | re.MULTILINE)
+  (tmp_path / 'methods').mkdir()
+  for name, text in files:
+    (tmp_path / name).write_text(text)
+  monkeypatch.setattr(methods, '__path__', list(methods.__path__))
+  yield tmp_path
+  sys.modules.pop('compacter_jax.methods.gate', None)
+
+
+def test_the_example_of_a_method_works_as_a_user_would_have_it(example, monkeypatch):
+  with pytest.raises(ConfigError, match='gate'):
+    methods.load('gate')
+  settings = read_config(example / 'gate_config.py')  # from here on it is found
+  table = count.count('t5-base', None, [example / 'gate_config.py'], 8)
+  assert table['rows'][0]['trained'] == 60
+
+  found = dict(vars(importlib.import_module('compacter_jax.methods.gate')))
+  namespace = {}
+  exec(compile((example / 'test_gate.py').read_text(), 'test_gate.py', 'exec'), namespace)  # noqa: S102
+  tests = [value for name, value in namespace.items() if name.startswith('test_')]
+  assert len(tests) == 2
+  for test in tests:
+    test()
+
+  job = schema.job(settings.to_dict())
+  assert isinstance(job.method, found['Gate'])
+  model = Model(TINY['t5'], job.method)
+  frozen = draw(model.cfg)
+  with jax.numpy_dtype_promotion('standard'):  # optax needs it
+    optimizer = optim.build(dataclasses.replace(job.optim, warmup=0), 10)
+    state = train.start(model.init(jax.random.key(0), frozen), optimizer)
+    ids = jnp.arange(2, 10).reshape(2, 4)
+    step, losses = train.make_step(model, optimizer, dropout=False), []
+    for _ in range(3):
+      state, metrics = step(state, frozen, {'source': ids, 'target': ids})
+      losses.append(float(metrics['loss']))
+  assert losses[-1] < losses[0]
+  save(example / 'adapter', model, state.tuned, fingerprint(frozen))
+  loaded, _ = load(example / 'adapter', model.cfg, frozen)
+  assert loaded.method == job.method
