@@ -1,11 +1,14 @@
 """Several methods at once, as optax chains transforms."""
 
 import dataclasses
+import itertools
 
 import jax
+import jax.numpy as jnp
 
 from compacter_jax.errors import ConfigError
-from compacter_jax.method import Here, Method, Tuned
+from compacter_jax.method import Here, Method, Tuned, is_spec
+from compacter_jax.weights import whole
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -26,19 +29,26 @@ class chain(Method):  # noqa: N801 - reads as the function it stands for
     object.__setattr__(self, 'parts', tuple(parts.items()))
 
   def specs(self, sites, frozen):
-    """The declarations of all parts."""
-    return _nest((name, method.specs(sites, frozen)) for name, method in self.parts)
+    """The declarations of all parts.  Raises ConfigError where two would train the same weight."""
+    parts = {name: method.specs(sites, frozen) for name, method in self.parts}
+    _check_apart({name: _replaced(part, parts[name].weights, frozen) for name, part in self.parts})
+    return _nest(parts.items())
 
   def constants(self, sites):
     """The constants of all parts."""
     return _nest((name, method.constants(sites)) for name, method in self.parts)
 
   def edit(self, x, y, p, shared, here=Here()):
-    """Edits y by each part in turn; all see the same plain input x."""
+    """Edits y by each part in turn; all see the same plain input x.
+
+    From the second part on y is no longer a product with the kernel, and none is handed on.
+    """
+    weight = here.weight
     for i, (name, method) in enumerate(self.parts):
       if name in p:
         key = None if here.key is None else jax.random.fold_in(here.key, i)
-        y = method.edit(x, y, p[name], shared[name], here._replace(key=key))
+        y = method.edit(x, y, p[name], shared[name], Here(weight, key))
+        weight = None
     return y
 
   def attend(self, keys, values, p, shared):
@@ -78,6 +88,42 @@ def _nest(parts) -> Tuned:
       out.site.setdefault(path, {})[name] = arrays
     out.shared[name], out.prompt[name], out.weights[name] = part.shared, part.prompt, part.weights
   return out
+
+
+def _replaced(method, specs, frozen) -> set[str]:
+  """Paths of the weights that a method does not hand on as they are."""
+  out = set()
+
+  def run(frozen, p):
+    out.update(path for path, w in method.weights(frozen, p).items() if w is not frozen.get(path))
+
+  if specs:
+    arrays = jax.tree.map(
+      lambda s: jax.ShapeDtypeStruct(s.shape, jnp.float32), specs, is_leaf=is_spec
+    )
+    jax.eval_shape(run, dict(frozen), arrays)
+  return out
+
+
+def _check_apart(replaced):
+  """Raises ConfigError if two parts replace the same layers of the same weight."""
+  for (one, paths), (other, others) in itertools.combinations(replaced.items(), 2):
+    for path, against in itertools.product(sorted(paths), sorted(others)):
+      if _overlap(path, against):
+        raise ConfigError(
+          f'The parts {one!r} and {other!r} would both train {path}.',
+          where=f'{one}, {other}',
+          expected='that each weight is trained by one part',
+          got=f'{path} and {against}',
+          fix='leave it out of the pattern `where` or the layers of one of them',
+        )
+
+
+def _overlap(path: str, other: str) -> bool:
+  (stack, rows), (other_stack, other_rows) = whole(path), whole(other)
+  if stack != other_stack or ... in (rows, other_rows):
+    return stack == other_stack
+  return max(rows.start, other_rows.start) < min(rows.stop, other_rows.stop)
 
 
 def _pick(tuned: Tuned, name: str) -> Tuned:

@@ -12,11 +12,12 @@ from compacter_jax.chaining import chain
 from compacter_jax.errors import ConfigError
 from compacter_jax.graft import Graft, graft
 from compacter_jax.inits import ones, zeros
-from compacter_jax.method import Method, Site, Spec, Tuned, declare, match
+from compacter_jax.method import Here, Method, Site, Spec, Tuned, declare, match
 from compacter_jax.methods.adapter import Adapter
 from compacter_jax.methods.compacter import Compacter
+from compacter_jax.methods.intrinsic import Intrinsic
 from compacter_jax.methods.unfreeze import Unfreeze
-from compacter_jax.t5.config import Config
+from compacter_jax.t5.config import Config, shapes
 from compacter_jax.t5.sites import sites
 
 CFG = Config(vocab=32, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=12, decoder_layers=12)
@@ -215,6 +216,35 @@ def test_chain_joins_weights_and_what_they_supersede():
   folded = method.fold(frozen, tuned)
   assert folded['encoder/norm/scale'].tolist() == [2, 2, 2] and folded['else'] is None
   assert folded['lm_head/kernel'].sum() == 24
+
+
+def test_parts_of_a_chain_may_share_a_weight_only_layer_by_layer():
+  weights = {path: jnp.ones(shape) for path, shape in shapes(CFG).items()}
+  norms = lambda *layers: Unfreeze(
+    '.*/layers/.*norm/scale', encoder_layers=layers, decoder_layers=()
+  )
+  chain(low=norms(0, 1), high=norms(2, 3), prompt=Add()).specs(SITES, weights)
+  for other in norms(3, 4), Unfreeze('.*/ffn_norm/scale'), Intrinsic(dimension=1_000):
+    with pytest.raises(ConfigError, match="and 'other' would both train encoder/layers"):
+      chain(low=norms(0, 1), high=norms(2, 3), other=other).specs(SITES, weights)
+
+
+def test_kernels_are_for_the_first_part_at_a_site():
+  @dataclasses.dataclass(frozen=True)
+  class Takes(Method):
+    def edit(self, x, y, p, shared, here=Here()):
+      return y if here.weight is None else here.weight()
+
+  method, nothing = chain(first=Takes(), second=Takes()), {'first': {}, 'second': {}}
+  here = Here(weight=lambda: jnp.float32(7))
+  assert method.edit(0, 1, {'second': {}}, nothing, here) == 7
+  assert method.edit(0, 1, {'first': {}}, nothing, here) == 7
+  assert (
+    chain(first=Add(), second=Takes()).edit(
+      0, 1, {'first': {'w': 1}, 'second': {}}, {'first': {'v': 1, 'c': 1}, 'second': {}}, here
+    )
+    == 3
+  )
 
 
 def test_chain_takes_methods_only():
