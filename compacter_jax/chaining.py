@@ -28,6 +28,10 @@ class chain(Method):  # noqa: N801 - reads as the function it stands for
         )
     object.__setattr__(self, 'parts', tuple(parts.items()))
 
+  def prepare(self, tokenize, labels):
+    """Prepares each part."""
+    return chain(**{name: method.prepare(tokenize, labels) for name, method in self.parts})
+
   def specs(self, sites, frozen):
     """The declarations of all parts.  Raises ConfigError where two would train the same weight."""
     parts = {name: method.specs(sites, frozen) for name, method in self.parts}

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -86,6 +86,14 @@ class Method:
 
   A method is a frozen dataclass, hence hashable: it is part of the key of every compiled program.
   """
+
+  def prepare(self, tokenize: Callable[[str], Sequence[int]], labels: Sequence[str]) -> 'Method':
+    """The method once it is known what is learned: before anything is declared, texts become ids.
+
+    tokenize: a text's ids, with no end token. labels: the answers of the task, () if numbers.
+    """
+    del tokenize, labels
+    return self
 
   def specs(self, sites: Mapping[str, Site], frozen: Mapping[str, Any]) -> Tuned:
     """Declares what is trained.

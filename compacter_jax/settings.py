@@ -85,7 +85,8 @@ def _convert(value: Any, option: Any) -> tuple[bool, Any]:
     fits = isinstance(value, int | float) and math.isfinite(value)
     return fits, float(value) if fits else value
   if typing.get_origin(option) is tuple:
-    inner = typing.get_args(option)[0]
-    fits = isinstance(value, list | tuple) and all(_convert(v, inner)[0] for v in value)
-    return fits, tuple(value) if fits else value
+    if not isinstance(value, list | tuple):
+      return False, value
+    each = [_convert(v, typing.get_args(option)[0]) for v in value]
+    return all(fits for fits, _ in each), tuple(v for _, v in each)
   return isinstance(value, option), value

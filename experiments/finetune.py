@@ -55,7 +55,8 @@ def read(job: Job) -> Inputs:
   caps = {f'max_{part}': getattr(job.data, f'max_{part}') or None for part in PARTS}
   rows = data.paper_splits(source, task, job.data.seed, **caps)
   cfg, frozen = weights(job, folder)
-  model = Model(cfg, job.method, job.dtype, job.remat)
+  method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
+  model = Model(cfg, method, job.dtype, job.remat)
   model.specs()  # raises at once where the method does not fit this T5
   limits = job.data.max_source, job.data.max_target, cfg.vocab
   splits = {

@@ -6,12 +6,15 @@ the decoder sees them too.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from compacter_jax.errors import ConfigError
 from compacter_jax.inits import uniform
 from compacter_jax.method import Method, Spec, Tuned
 from compacter_jax.settings import choose, within
+
+_FREQUENT = 5_000  # SentencePiece sorts its pieces by frequency
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,26 +24,47 @@ class Prompt(Method):
   Attributes:
     length: P.
     init: 'uniform' (bound `range`), 'vocabulary' (the embeddings of the first P ids, the most
-      frequent pieces) or 'ids' (those of `ids`, over and over).
+      frequent pieces), 'text' (those of the pieces of `text`, over and over) or 'labels' (one for
+      each of the task's labels, the mean of its pieces; the rest are drawn from the 5,000 most
+      frequent, as in section 3.2 of Lester et al.).
     range: of 'uniform'.
-    ids: of 'ids', e.g. the pieces of a description of the task or of its labels.
+    text: of 'text', e.g. a description of the task.
+    rows: the ids whose mean each vector starts from; `prepare` finds them for 'text' and 'labels'.
   """
 
   length: int = 100
   init: str = 'uniform'
   range: float = 0.5
-  ids: tuple[int, ...] = ()
+  text: str = ''
+  rows: tuple[tuple[int, ...], ...] = ()
+
+  def prepare(self, tokenize, labels):
+    """Looks up the pieces of the text, or of the task's labels."""
+    if self.init not in ('text', 'labels'):
+      return self
+    texts = labels if self.init == 'labels' else ()
+    pieces = [(i,) for i in tokenize(self.text)] if self.init == 'text' else map(tokenize, texts)
+    rows = tuple(map(tuple, pieces))
+    if not 1 <= len(rows) <= self.length or not all(rows):
+      raise ConfigError(
+        f'The prompt cannot start from the {self.init}.',
+        where='length, text' if self.init == 'text' else 'length, init',
+        expected=f'1 to {self.length} pieces of text, or labels',
+        got=f'{len(rows)}',
+        fix='change length, or init',
+      )
+    return dataclasses.replace(self, rows=rows)
 
   def specs(self, sites, frozen):
     """One array [P, D]; from the vocabulary, its rows are copied once the weights are there."""
     del sites
-    choose('init', self.init, ('uniform', 'vocabulary', 'ids'))
+    choose('init', self.init, ('uniform', 'vocabulary', 'text', 'labels'))
     within('length', self.length, 1)
     table = frozen['token_embedding']
     init, shape = uniform(self.range), (self.length, table.shape[1])
     if self.init != 'uniform':
-      rows = jnp.array(self._rows(table.shape[0]))
-      init = lambda key, shape: jnp.asarray(table)[rows].astype(jnp.float32)
+      self._check(table.shape[0])
+      init = lambda key, shape: self._start(key, jnp.asarray(table, jnp.float32))
     return Tuned(prompt={'prompt': Spec(shape, init, (None, 'embed'))})
 
   def prompt(self, x, mask, p):
@@ -49,15 +73,31 @@ class Prompt(Method):
     seen = jnp.ones((len(x), self.length), mask.dtype)
     return jnp.concatenate([front, x], 1), jnp.concatenate([seen, mask], 1)
 
-  def _rows(self, vocab):
-    """The ids whose embeddings the prompt starts from."""
-    ids = self.ids if self.init == 'ids' else range(self.length)
-    rows = [ids[i % len(ids)] for i in range(self.length)] if ids else [-1]
-    if not all(0 <= i < vocab for i in rows):
+  def _start(self, key, table):
+    """The prompt as it starts.  table: [V,D] -> [P,D]."""
+    if self.init == 'vocabulary':
+      return table[: self.length]
+    if not self.rows:
+      raise ConfigError(
+        f'The {self.init} were not turned into ids.',
+        where='init',
+        expected='a method that is prepared',
+        got=repr(self.init),
+        fix='method = method.prepare(tokenize, labels)',
+      )
+    start = jnp.stack([table[jnp.array(ids)].mean(0) for ids in self.rows])
+    if self.init == 'text':
+      return jnp.tile(start, (-(-self.length // len(start)), 1))[: self.length]
+    others = jax.random.choice(key, min(_FREQUENT, len(table)), (self.length - len(start),))
+    return jnp.concatenate([start, table[others]])
+
+  def _check(self, vocab):
+    """Raises ConfigError unless the vocabulary has the rows to start from."""
+    ids = range(self.length) if self.init == 'vocabulary' else {i for row in self.rows for i in row}
+    if not all(0 <= i < vocab for i in ids):
       raise ConfigError(
         'The prompt has no such rows of the vocabulary to start from.',
-        where='ids' if self.init == 'ids' else 'length',
+        where='length' if self.init == 'vocabulary' else 'rows',
         expected=f'ids from 0 to {vocab - 1}',
-        got=str(ids),
+        got=str(sorted(ids)),
       )
-    return rows

@@ -1,8 +1,12 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compacter_jax import methods
+from compacter_jax.chaining import chain
 from compacter_jax.errors import ConfigError
 from compacter_jax.methods.prompt import Prompt
 from compacter_jax.model import Model
@@ -18,9 +22,50 @@ def made(method):
 def test_it_starts_from_rows_of_the_loaded_table():
   table = np.asarray(draw(CFG)['token_embedding'])
   np.testing.assert_array_equal(made(Prompt(length=7, init='vocabulary')), table[:7])
-  np.testing.assert_array_equal(
-    made(Prompt(length=5, init='ids', ids=(9, 4))), table[[9, 4, 9, 4, 9]]
-  )
+
+
+PIECES = {'good or bad?': [9, 4], 'bad': [4], 'good': [9, 3], '': []}
+
+
+def test_it_starts_from_a_text():
+  table = np.asarray(draw(CFG)['token_embedding'])
+  method = Prompt(length=5, init='text', text='good or bad?')
+  prepared = method.prepare(PIECES.__getitem__, ['bad'])
+  np.testing.assert_array_equal(made(prepared), table[[9, 4, 9, 4, 9]])
+  assert methods.from_config(json.loads(json.dumps(methods.to_config(prepared)))) == prepared
+  assert chain(p=method).prepare(PIECES.__getitem__, []) == chain(p=prepared)
+  assert Prompt(length=5).prepare(PIECES.__getitem__, []) == Prompt(length=5)
+
+
+def test_it_starts_from_labels_and_from_frequent_pieces():
+  table = np.asarray(draw(CFG)['token_embedding'])
+  method = Prompt(length=9, init='labels').prepare(PIECES.__getitem__, ['bad', 'good'])
+  got = made(method)
+  np.testing.assert_allclose(got[:2], [table[4], (table[9] + table[3]) / 2], rtol=1e-6)
+  assert all(any(np.array_equal(row, known) for known in table) for row in got[2:])
+  assert len(np.unique(got[2:], axis=0)) > 3
+
+
+@pytest.mark.parametrize(
+  ('method', 'labels'),
+  [
+    (Prompt(length=1, init='text', text='good or bad?'), ()),
+    (Prompt(init='text'), ()),
+    (Prompt(init='labels'), ()),
+    (Prompt(length=1, init='labels'), ('good', 'bad')),
+    (Prompt(init='labels'), ('good', '')),
+  ],
+)
+def test_what_no_prompt_can_start_from_is_refused(method, labels):
+  with pytest.raises(ConfigError, match='cannot start from'):
+    method.prepare(PIECES.__getitem__, labels)
+
+
+def test_a_text_that_was_not_looked_up_counts_but_does_not_start():
+  method = Prompt(length=4, init='text', text='good or bad?')
+  assert Model(CFG, method).count() == 4 * CFG.d_model
+  with pytest.raises(ConfigError, match=r'prepare\('):
+    made(method)
 
 
 def test_random_vectors_keep_their_bound():
@@ -41,8 +86,8 @@ def test_it_stands_in_front_and_is_seen():
   ('method', 'where'),
   [
     (Prompt(length=99, init='vocabulary'), 'length'),
-    (Prompt(length=2, init='ids'), 'ids'),
-    (Prompt(length=2, init='ids', ids=(3, 31)), 'ids'),
+    (Prompt(length=2, init='text', rows=((3,), (99,))), 'rows'),
+    (Prompt(length=2, init='labels', rows=((3, -1),)), 'rows'),
   ],
 )
 def test_rows_that_are_not_there_are_refused(method, where):
