@@ -1,4 +1,4 @@
-"""VeRA (Kopiczko et al. 2024, arXiv:2310.11454), equation (2): W + a diag(d) B diag(b).
+"""VeRA (Kopiczko et al. 2024, arXiv:2310.11454), equation (2): W + left diag(d) right diag(b).
 
 LoRA whose two matrices are random, never trained and the same at all sites; each site trains two
 vectors. Sites of different sizes take their part of one pair that is as large as the largest.
