@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
   pieces = [piece for path in configs for piece in comparison.pieces(path, flags)]
   if flags.write:
     insert(flags.write, None)  # what cannot be written is told before the work
-  wanted = [piece for piece in pieces if piece.kind in flags.only]
+  wanted = [piece for kind in flags.only for piece in pieces if piece.kind == kind]
   absent = [piece for piece in wanted if not piece.path(flags.workdir).exists()]
   reads = flags.task == 'sst2' and any(piece.kind == 'accuracy' for piece in absent)
   if reads and not flags.data_dir:
@@ -71,9 +71,9 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   add('--task', default='sst2', choices=('sst2', 'quickstart'), help='quickstart needs no rows')
   add('--model', default='nano', help='that is trained, as in --config.model')
   add('--rows', type=int, default=500, help='training rows')
-  add('--steps', type=int, default=400)
-  add('--batch', type=int, default=16)
-  add('--warmup', type=int, default=50)
+  add('--steps', type=int, default=1200)
+  add('--batch', type=int, default=8)
+  add('--warmup', type=int, default=100)
   add('--grid', nargs='*', type=float, default=[1, 3, 10], help="times the config's rate")
   add('--seed', type=int, default=42)
   add('--size', default='t5-base', help='whose step is measured')

@@ -97,7 +97,7 @@ def _job(settings: dict[str, Any], rate: float, flags: argparse.Namespace) -> sc
   data = {'task': flags.task, 'dir': flags.data_dir, 'max_source': 48}
   data |= {'max_train': flags.rows, 'max_validation': 500}
   changes = {'model': flags.model, 'seed': flags.seed, 'batch_size': flags.batch, 'accumulate': 1}
-  changes |= {'steps': flags.steps, 'eval_every': max(flags.steps // 4, 1)}
+  changes |= {'steps': flags.steps, 'eval_every': max(flags.steps // 6, 1)}
   changes['data'] = settings['data'] | data
   changes['optim'] = settings['optim'] | {'rate': rate, 'warmup': flags.warmup}
   return schema.job(settings | changes)

@@ -42,6 +42,7 @@ PUBLISHED = {
   'low_rank_adapter': (3e-3, 1, False, {'rank': 1, 'reduction': 32}),
   'prompt': (3e-2, 2, True, {'length': 100, 'init': 'uniform', 'range': 0.5}),
   'prompt_vocabulary': (3e-1, 2, True, {'length': 100, 'init': 'vocabulary'}),
+  'intrinsic_said': (3e-2, 2, True, {'dimension': 20_000, 'said': True}),
   'bitfit': (3e-4, 1, True, {}),
   'phm_adapter': (3e-3, 1, False, {'n': 12, 'rank': None, 'share_a': False, 'reduction': 32}),
   'compacter': (3e-3, 1, False, {'n': 4, 'rank': 1, 'share_a': True, 'reduction': 32}),
