@@ -27,9 +27,12 @@ def start(main: Callable[[Any, Any], None], doc: str | None) -> None:
 
   def parse(argv):
     try:
-      return flags.FLAGS(argv)
+      rest = flags.FLAGS(argv)
     except Exception as error:  # a config is code: whatever it raises, it is the config's
       raise _explained(argv, error) from error
+    if flags.FLAGS['verbosity'].using_default_value:  # absl would make it INFO
+      logging.set_verbosity(logging.WARNING)  # else jax tells which backends it did not find
+    return rest
 
   def checked(argv):
     for name, given in ('config', flags.FLAGS['config'].present), ('workdir', workdir.value):
@@ -39,8 +42,6 @@ def start(main: Callable[[Any, Any], None], doc: str | None) -> None:
       raise ConfigError('These are no flags.', got=' '.join(argv[1:]), fix='write --NAME=VALUE')
     from experiments import schema
 
-    if flags.FLAGS['verbosity'].using_default_value:
-      logging.set_verbosity(logging.WARNING)  # else jax tells which backends it did not find
     main(schema.job(_settings(config)), workdir.value)
 
   # What is changed in a config can only be read after the config; ml_collections reads sys.argv.
