@@ -6,6 +6,7 @@ Shapes: N hypercomplex dimension, K = fan_in / N, P = features / N, R rank.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +59,22 @@ def kron_sum_times(x: Array, a: Array, *b: Array) -> Array:
     u = jnp.einsum('...ak,ikr->...air', x, s)
     y = jnp.einsum('...cir,irp->...cp', jnp.einsum('...air,iac->...cir', u, a), t)
   return y.reshape(*y.shape[:-2], n * y.shape[-1])
+
+
+def split(size: int, factor: int | None = None) -> tuple[int, int]:
+  """A divisor of `size` and the other: `factor`, or the nearest below it and the square root."""
+  if factor is not None and size % factor == 0:
+    return factor, size // factor
+  most = min(factor or size, math.isqrt(size))
+  small = max(m for m in range(1, most + 1) if size % m == 0)
+  return small, size // small
+
+
+def kron(a: Array, b: Array) -> Array:
+  """a (x) b of each pair of matrices.  [..., m, n], [..., k, l] -> [..., m k, n l]."""
+  product = jnp.einsum('...mn,...kl->...mknl', a, b)
+  sides = a.shape[-2] * b.shape[-2], a.shape[-1] * b.shape[-1]
+  return product.reshape(*product.shape[:-4], *sides)
 
 
 ROUTES = 'auto', 'kron', 'contracted', 'factored'

@@ -9,6 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from compacter_jax.errors import ConfigError
 from compacter_jax.method import Here, Method, Tuned, fields, match_products
 from compacter_jax.methods.lora import LoRA
 from compacter_jax.weights import alter, whole
@@ -44,9 +45,15 @@ class DoRA(Method):
 
   def edit(self, x, y, p, shared, here=Here()):
     """(y + s * dropout(x) a b) m / |W + s a b|."""
-    lora, weight = self._lora(), here.weight
-    assert weight is not None, 'every site has a kernel'
-    gain = jax.lax.stop_gradient(_over_norms(weight().astype(jnp.float32) + lora.change(p)))
+    if here.weight is None:
+      raise ConfigError(
+        'DoRA turns a kernel, but another part of the chain edits the output of the kernel first.',
+        expected='DoRA in front of all other parts at its sites',
+        got=f'where={self.where!r}',
+        fix='change the order of the parts, or the pattern of one',
+      )
+    lora = self._lora()
+    gain = jax.lax.stop_gradient(_over_norms(here.weight().astype(jnp.float32) + lora.change(p)))
     # In float32: in bfloat16 a gain near 1 would move in steps of 0.4 %.
     y = lora.edit(x, y, p, shared, here)
     return (p['m'] * gain * y.astype(jnp.float32)).astype(y.dtype)

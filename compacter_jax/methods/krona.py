@@ -6,10 +6,9 @@ Beside the whole feed-forward net, `where='.*/ffn'`, the same product is the pap
 import dataclasses
 
 from compacter_jax.errors import ConfigError
-from compacter_jax.hypercomplex import kron_sum_times
+from compacter_jax.hypercomplex import kron, kron_sum_times, split
 from compacter_jax.inits import uniform, zeros
 from compacter_jax.method import Here, Method, Tuned, match
-from compacter_jax.methods.lokr import kron, split
 from compacter_jax.weights import alter, whole
 
 

@@ -4,11 +4,8 @@ A is small and B = s t of rank R. Which sides they have follows the authors' cod
 """
 
 import dataclasses
-import math
 
-import jax.numpy as jnp
-
-from compacter_jax.hypercomplex import kron_sum_times
+from compacter_jax.hypercomplex import kron, kron_sum_times, split
 from compacter_jax.inits import uniform, zeros
 from compacter_jax.method import Here, Method, Tuned, match_products
 from compacter_jax.settings import within
@@ -73,22 +70,6 @@ class LoKr(Method):
     if self.rank < max(b) / 2:
       return {**out, 's': site.spec((b[0], self.rank), zeros), 't': drawn(self.rank, b[1])}
     return {**out, 'b': site.spec(b, zeros)}
-
-
-def split(size: int, factor: int | None = None) -> tuple[int, int]:
-  """A divisor of `size` and the other: `factor`, or the nearest below it and the square root."""
-  if factor is not None and size % factor == 0:
-    return factor, size // factor
-  most = min(factor or size, math.isqrt(size))
-  small = max(m for m in range(1, most + 1) if size % m == 0)
-  return small, size // small
-
-
-def kron(a, b):
-  """a (x) b of each pair of matrices.  [..., m, n], [..., k, l] -> [..., m k, n l]."""
-  product = jnp.einsum('...mn,...kl->...mknl', a, b)
-  sides = a.shape[-2] * b.shape[-2], a.shape[-1] * b.shape[-1]
-  return product.reshape(*product.shape[:-4], *sides)
 
 
 def _factors(p):

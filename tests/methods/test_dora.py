@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compacter_jax.chaining import chain
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Here
 from compacter_jax.methods.dora import DoRA
@@ -76,3 +77,16 @@ def test_dropout_is_that_of_the_low_rank_product():
 def test_what_is_out_of_range_is_refused(fields):
   with pytest.raises(ConfigError, match='out of range'):
     Model(TINY['t5'], DoRA(**fields)).specs()
+
+
+def test_no_other_part_of_a_chain_may_stand_in_front():
+  cfg, frozen, ids = TINY['t5'], draw(TINY['t5']), jnp.ones((1, 3), jnp.int32)
+  lora, dora = LoRA(rank=2), DoRA(rank=2)
+
+  def logits(method):
+    model = Model(cfg, method)
+    return model.logits(model.init(jax.random.key(0), frozen), frozen, ids, ids)
+
+  jax.eval_shape(lambda: logits(chain(dora=dora, lora=lora)))
+  with pytest.raises(ConfigError, match='in front of all other parts'):
+    jax.eval_shape(lambda: logits(chain(lora=lora, dora=dora)))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from compacter_jax.errors import ConfigError
+from compacter_jax.hypercomplex import kron, split
 from compacter_jax.method import Site, init
-from compacter_jax.methods.lokr import LoKr, kron, split
+from compacter_jax.methods.lokr import LoKr
 from compacter_jax.model import Model
 from tests.conftest import TINY
 

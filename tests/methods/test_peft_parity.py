@@ -9,11 +9,12 @@ import optax
 import pytest
 
 from compacter_jax import tensor_file
+from compacter_jax.hypercomplex import split
 from compacter_jax.method import Tuned, is_spec
 from compacter_jax.methods.dora import DoRA
 from compacter_jax.methods.ia3 import Ia3
 from compacter_jax.methods.loha import LoHa
-from compacter_jax.methods.lokr import LoKr, split
+from compacter_jax.methods.lokr import LoKr
 from compacter_jax.methods.lora import LoRA
 from compacter_jax.methods.prompt import Prompt
 from compacter_jax.methods.vera import VeRA
