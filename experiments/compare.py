@@ -4,7 +4,8 @@
     python -m experiments.compare --workdir=W --only=cost --config experiments/configs/lora.py
 
 accuracy: each config trains on the first --rows rows of a task with a small T5 (--model), once for
-every rate of a grid (--grid times the config's own). The best on 500 validation rows is reported.
+every rate of a grid: --grid times the config's own, or --rates. The best on 500 validation rows is
+reported.
 cost: a training step on T5 of a published --size with --layers in each stack, batch 8 x 128 to 8
 labels: its time and the memory it is compiled to, beside full fine-tuning in alternating steps.
 fold: whether the plain T5 can compute the same. Widths and layers are fitted to each T5.
@@ -75,6 +76,7 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   add('--batch', type=int, default=8)
   add('--warmup', type=int, default=100)
   add('--grid', nargs='*', type=float, default=[1, 3, 10], help="times the config's rate")
+  add('--rates', nargs='*', type=float, default=[], help='instead of the grid, the same for all')
   add('--seed', type=int, default=42)
   add('--size', default='t5-base', help='whose step is measured')
   add('--layers', type=int, default=6, help='of each stack')
@@ -150,12 +152,12 @@ def _read_as(done: Done, flags: argparse.Namespace) -> list[str]:
   lines = []
   if scored := [run for run in runs if 'test' in run]:
     sizes, majority = scored[0]['rows'], scored[0]['majority']
-    grid = ', '.join(f'{times:g}' for times in flags.grid)
+    grid = ', '.join(f'{rate:g}' for rate in flags.rates or flags.grid)
+    grid += '' if flags.rates else " times the config's own"
     lines += [
       f'Accuracy on {flags.task} in percent with {Path(flags.model).name}: {sizes["train"]} rows '
       f'to train on, {flags.steps} steps of {flags.batch}, warmup {flags.warmup}, seed '
-      f'{flags.seed}, one run each. Rates are {grid} '
-      "times the config's own; shown is the best on "
+      f'{flags.seed}, one run each. Rates are {grid}; shown is the best on '
       f'{sizes["validation"]} validation rows. Test is {sizes["test"]} rows, of which the '
       f'majority class has {majority:.1f} %; the standard error of a score is up to '
       f'{50 / sizes["test"] ** 0.5:.1f} points.',

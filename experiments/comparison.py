@@ -75,8 +75,8 @@ def pieces(path: Path, flags: argparse.Namespace) -> list[Piece]:
   name, settings = path.stem, read_config(path).to_dict()
   small = fitted(settings['method'], _base(flags.model)[0].encoder_layers, narrow=True)
   out = []
-  for times in flags.grid:
-    rate = float(f'{times * settings["optim"]["rate"]:.3g}')
+  own = [float(f'{times * settings["optim"]["rate"]:.3g}') for times in flags.grid]
+  for rate in flags.rates or own:
     job = _job(settings | {'method': small}, rate, flags)
     told = finetune.as_config(job)
     told['data'] = {k: v for k, v in told['data'].items() if k != 'dir'}

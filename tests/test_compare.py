@@ -115,6 +115,10 @@ def test_the_table(tmp_path):
   assert cells(text, 'prompt') == ['`prompt`', '76,800', '0.034 %', *['-'] * 7, 'no']
   assert cells(compare.table([HERE / 'lora.py'], {}, flags), 'lora') == lora[:3]
   assert '- lora: It diverged.' in text and '- prompt: it is longer' in text
+  flags.rates = [0.25, 2]
+  pieces = comparison.pieces(HERE / 'lora.py', flags)
+  rates = [p.settings['optim']['rate'] for p in pieces if p.kind == 'accuracy']
+  assert rates == [0.25, 2] and 'Rates are 0.25, 2;' in compare.table([], found, flags)
   assert '1, 3, 10 times' in text and '1.7 points' in text and '900 ms' in text
 
 
