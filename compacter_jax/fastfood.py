@@ -8,29 +8,34 @@ Shapes: V length of v, Z size of the result, P and Q the powers of two from Z an
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy.special import ndtri
 
 _RADIX = 5  # bits of an index that one product transforms; 5 is fastest on a CPU
-_ROUNDS = 4
+_ROUNDS = 4  # of the permutation, of two words each
+_KEYS = 2 * _ROUNDS + 2  # and two words for the normal numbers
 
 
-def walsh_hadamard(x: Array) -> Array:
-  """The unnormalised Walsh-Hadamard transform in natural order.  x: [P], P a power of two."""
-  bits = _log2(len(x))
+def walsh_hadamard(x: Array, wanted: int | None = None) -> Array:
+  """The unnormalised Walsh-Hadamard transform in natural order.  x: [P], P a power of two.
+
+  wanted: how many entries of it, from the first on; None is all.
+  """
+  wanted, bits = wanted or len(x), _log2(len(x))
   stages = max(-(-bits // _RADIX), 1)
   for i in range(stages):  # each transforms the lowest bits and makes them the highest
     radix = 1 << (bits * (i + 1) // stages - bits * i // stages)
-    contract = ((1,), (1,)), ((), ())
+    matrix, x = _hadamard(radix), x.reshape(-1, radix)
+    if i == stages - 1:
+      matrix = matrix[: -(-wanted // len(x))]  # what lies behind is cut off below
     # Accelerators would round to few bits: products with +-1 must stay exact.
-    product = jax.lax.dot_general(_hadamard(radix), x.reshape(-1, radix), contract, 'highest')
-    x = product.reshape(-1)
-  return x
+    x = jax.lax.dot_general(matrix, x, (((1,), (1,)), ((), ())), 'highest').reshape(-1)
+  return x[:wanted]
 
 
 def _hadamard(size: int) -> Array:
@@ -60,7 +65,7 @@ class Fastfood(NamedTuple):
     table = walsh_hadamard(self.signs() * v)
     gaussians, scale = self._scaled()
     shuffled = table.at[self._places()].get(mode='promise_in_bounds')
-    return scale * walsh_hadamard(gaussians * shuffled)[: self.size]
+    return scale * walsh_hadamard(gaussians * shuffled, self.size)
 
   def project_back(self, u: Array) -> Array:
     """The transpose of `project`.  u: [Z] -> [V]."""
@@ -72,31 +77,33 @@ class Fastfood(NamedTuple):
 
   def signs(self) -> Array:
     """The first Q entries of B: the others meet zeros."""
-    return jax.random.rademacher(self._key(0), (self._table,), jnp.float32)
+    return 1 - 2 * (self._words()[-self._table :] & 1).astype(jnp.float32)
 
   def permute(self, i: Array) -> Array:
     """Pi as a function: where entry i is taken from.  i: any shape, uint32 below P.
 
     Rounds of an odd multiple and a folding of the high bits onto the low ones, each one-to-one.
     """
-    odd, add = jax.random.bits(self._key(1), (2, _ROUNDS), jnp.uint32)
+    words = self._words()
     last, half = _word(self.padded - 1), _word(max((_log2(self.padded) + 1) // 2, 1))
-    for j in range(_ROUNDS):
-      i = (i * (odd[j] | 1) + add[j]) & last
+    for odd, add in zip(words[:_ROUNDS], words[_ROUNDS : 2 * _ROUNDS], strict=True):
+      i = (i * (odd | 1) + add) & last
       i ^= i >> half
     return i
 
   def gaussians(self) -> Array:
-    """G, [P], each by its index: Threefry would take longer than all the rest."""
-    first, second = jax.random.bits(self._key(2), (2,), jnp.uint32)
-    bits = _scrambled(_scrambled(self._indices() ^ first) + second)
-    # The middles of 2^23 intervals of (-1, 1): never an end, where the normal number is infinite.
-    uniform = (bits >> 9).astype(jnp.float32) * 2.0**-22 + (2.0**-23 - 1)
-    return math.sqrt(2) * jax.lax.erf_inv(uniform)
+    """G, [P], each by its index: 65,536 equally likely values, the middles of as many quantiles.
+
+    Threefry and the inverse of the distribution for each would take longer than all the rest.
+    """
+    first, second = self._words()[2 * _ROUNDS : _KEYS]
+    drawn = _scrambled(_scrambled(self._indices() ^ first) + second) >> 16
+    quantiles = jnp.asarray(_quantiles())
+    return quantiles.at[drawn.astype(jnp.int32)].get(mode='promise_in_bounds')
 
   def _scaled(self):
-    gaussians = self.gaussians()
-    return gaussians, jax.lax.rsqrt(self.size * jnp.sum(gaussians * gaussians))
+    gaussians = jax.lax.optimization_barrier(self.gaussians())  # else made twice
+    return gaussians, jax.lax.rsqrt(self.size * jnp.vdot(gaussians, gaussians))
 
   def _places(self):
     """Where each entry of Pi's output is taken from, in the table of Q that repeats."""
@@ -105,8 +112,9 @@ class Fastfood(NamedTuple):
   def _indices(self):
     return jnp.arange(self.padded, dtype=jnp.uint32)
 
-  def _key(self, part: int):
-    return jax.random.fold_in(self.key, part)
+  def _words(self):
+    """All that the key draws, at once (a call of Threefry is slow to compile): keys, then signs."""
+    return jax.random.bits(self.key, (_KEYS + self._table,), jnp.uint32)
 
   @property
   def padded(self) -> int:
@@ -116,6 +124,12 @@ class Fastfood(NamedTuple):
   @property
   def _table(self) -> int:
     return min(self.padded, _power_of_two(self.length))
+
+
+@functools.cache
+def _quantiles() -> np.ndarray:
+  """The middles of 65,536 quantiles of the normal distribution."""
+  return ndtri((np.arange(1 << 16) + 0.5) / (1 << 16)).astype(np.float32)
 
 
 def _scrambled(x: Array) -> Array:

@@ -22,7 +22,6 @@ from compacter_jax.methods.adapter import Adapter
 from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.dora import DoRA
 from compacter_jax.methods.ia3 import Ia3
-from compacter_jax.methods.intrinsic import Intrinsic
 from compacter_jax.methods.krona import KronA
 from compacter_jax.methods.loha import LoHa
 from compacter_jax.methods.lokr import LoKr
@@ -133,7 +132,6 @@ MORE = {
     starts_plain=False,
     zero_is_plain=False,
   ),
-  'intrinsic-did-frozen_head': Case(Intrinsic(dimension=9, said=False, frozen_head=True)),
   'prompt-vocabulary': Case(
     Prompt(length=3, init='vocabulary'), starts_plain=False, zero_is_plain=False
   ),

@@ -34,7 +34,7 @@ PLACES = {
   'sentencepiece': TOKENIZERS,
   'huggingface_hub': TOKENIZERS,
   'tensorflow_datasets': {'data'},
-  'scipy': {'metrics'},
+  'scipy': {'metrics', 'fastfood'},
   'sklearn': {'metrics'},
   'ml_dtypes': {'tensor_file', 't5/files'},
 }

@@ -7,7 +7,6 @@ stacked here); DID (Li et al. 2018, arXiv:1804.08838) has none.
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -66,16 +65,15 @@ class Intrinsic(Method):
 
   def weights(self, frozen, p):
     """theta_j + lambda_j P_j(v) for each tensor, in float32."""
-    out, first, key = dict(frozen), 0, jax.random.key(self.seed)
+    out, first = dict(frozen), 0
+    fold_in = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(self.seed)))
+    keys = fold_in(jnp.arange(_count(frozen)))
+    scales = p['scales'] if self.said else jnp.ones(len(keys))
     for path in sorted(frozen):
-      weight, count = frozen[path], _tensors(path, frozen[path])
-      scales = p['scales'][first : first + count] if self.said else jnp.ones(count)
-      keys = jax.vmap(functools.partial(jax.random.fold_in, key))(first + jnp.arange(count))
-      size, first = math.prod(weight.shape) // count, first + count
-      project = functools.partial(_scaled, size, self.reference_grad, p['v'])
-      # One tensor after the other: what a projection needs is held for one of them at a time.
-      change = jax.lax.map(lambda each, project=project: project(*each), (keys, scales))
-      out[path] = weight.astype(jnp.float32) + change.reshape(weight.shape)
+      weight, last = frozen[path], first + _tensors(path, frozen[path])
+      tensors = weight.reshape(last - first, -1)
+      moved = _moved(self.reference_grad, p['v'], tensors, keys[first:last], scales[first:last])
+      out[path], first = moved.reshape(weight.shape), last
     if self.frozen_head:
       out['head_table'] = frozen['token_embedding']
     return out
@@ -96,20 +94,32 @@ def _count(frozen) -> int:
   return sum(_tensors(path, weight) for path, weight in frozen.items())
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _moved(reference_grad, v, tensors, keys, scales):
+  """theta_j + scale_j * P_j(v) of some tensors of one size.  v: [V], tensors: [T,Z] -> [T,Z]."""
+
+  # One after the other: what a projection needs is held for one of them at a time.
+  def move(each):
+    tensor, *draws = each
+    return tensor.astype(jnp.float32) + _scaled((tensor.size, reference_grad), v, *draws)
+
+  return jax.lax.map(move, (tensors, keys, scales))
+
+
 # The projections are linear, so what the backward pass needs is v and the scale alone.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _scaled(size, reference_grad, v, key, scale):
-  """scale * P(v).  v: [V] -> [size]."""
-  del reference_grad
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scaled(options, v, key, scale):
+  """scale * P(v).  options: the size, and whether the gradient is that of the paper's code."""
+  size, _ = options
   return scale * Fastfood(len(v), size, key).project(v)
 
 
-def _forward(size, reference_grad, v, key, scale):
-  return _scaled(size, reference_grad, v, key, scale), (v, key, scale)
+def _forward(options, v, key, scale):
+  return _scaled(options, v, key, scale), (v, key, scale)
 
 
-def _backward(size, reference_grad, saved, gradient):
-  v, key, scale = saved
+def _backward(options, saved, gradient):
+  (size, reference_grad), (v, key, scale) = options, saved
   fastfood = Fastfood(len(v), size, key)
   back = fastfood.project_back(gradient)
   by = scale / fastfood.padded if reference_grad else scale

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import math
 
 import jax
@@ -26,6 +27,17 @@ def arrays(method=METHOD):
   return {name: jnp.float32(RNG.standard_normal(spec.shape)) for name, spec in specs.items()}
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def projected(size, j, v):
+  """P_j(v), of the 20 numbers that v has here."""
+  return Fastfood(20, size, jax.random.fold_in(jax.random.key(METHOD.seed), j)).project(v)
+
+
+@jax.jit
+def projected_back(j, u):
+  return Fastfood(20, u.size, jax.random.fold_in(jax.random.key(METHOD.seed), j)).project_back(u)
+
+
 def test_published_split():
   specs = Model(t5.SIZES['t5-base'], Intrinsic()).specs().weights
   assert {name: spec.shape for name, spec in specs.items()} == {'v': (19_742,), 'scales': (258,)}
@@ -41,8 +53,7 @@ def test_each_tensor_of_each_layer_has_its_projection_and_its_scale():
     layers = frozen[path] if '/layers/' in path else frozen[path][None]
     new = moved[path].reshape(layers.shape)
     for layer, weight in enumerate(layers):
-      key = jax.random.fold_in(jax.random.key(5), j)
-      change = Fastfood(20, math.prod(weight.shape), key).project(p['v'])
+      change = projected(weight.size, j, p['v'])
       want = weight + p['scales'][j] * change.reshape(weight.shape)
       np.testing.assert_allclose(new[layer], want, rtol=1e-4, atol=1e-5, err_msg=path)
       j += 1
@@ -54,7 +65,7 @@ def gradient(method, p, weigh):
     moved = method.weights(draw(CFG), p)
     return sum(jnp.vdot(moved[path], w) for path, w in weigh.items())
 
-  return jax.grad(total)(p)
+  return jax.jit(jax.grad(total))(p)
 
 
 def test_gradients_are_true_unless_those_of_the_paper_are_asked_for():
@@ -66,10 +77,9 @@ def test_gradients_are_true_unless_those_of_the_paper_are_asked_for():
   for path in sorted(frozen):
     layers = weigh[path] if '/layers/' in path else weigh[path][None]
     for layer in layers:
-      f = Fastfood(20, layer.size, jax.random.fold_in(jax.random.key(5), j))
-      back = np.asarray(f.project_back(layer.ravel()))
+      back = np.asarray(projected_back(j, layer.ravel()))
       want['v'] += p['scales'][j] * back
-      published += p['scales'][j] * back / f.padded
+      published += p['scales'][j] * back / 2 ** math.ceil(math.log2(layer.size))
       want['scales'][j] = back @ p['v']
       j += 1
   np.testing.assert_allclose(true['v'], want['v'], rtol=1e-3, atol=1e-3)
@@ -83,7 +93,11 @@ def test_a_frozen_head_reads_the_table_as_it_was():
   frozen, p = draw(CFG), arrays()
   source, target = jnp.array([[3, 4, 1]]), jnp.array([[0, 5]])
   method = dataclasses.replace(METHOD, frozen_head=True)
-  logits = lambda m, f, tuned: Model(CFG, m).logits(tuned, f, source, target)
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def logits(method, frozen, tuned):
+    return Model(CFG, method).logits(tuned, frozen, source, target)
+
   got = logits(method, frozen, Tuned(weights=p))
   moved = METHOD.weights(frozen, p)
   # An untied head that holds the table as it was, scaled as a tied one is.
