@@ -1,5 +1,8 @@
 """What every test runs under, and small T5s of every kind."""
 
+import itertools
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +17,11 @@ from experiments.record_t5 import SHAPES
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_disable_most_optimizations', True)
+
+# Each compiled program is a few memory maps, of which Linux grants a process 65,530; without more,
+# the compiler crashes.
+MAPS, MOST = Path('/proc/self/maps'), 40_000
+_tests = itertools.count()
 
 TINY = {name: from_hf(hf) for name, hf in SHAPES.items()}
 
@@ -30,6 +38,14 @@ def draw(cfg):
       weight /= shape[-2] ** 0.5 * (cfg.d_kv**0.5 if path.endswith('q/kernel') else 1)
     out[path] = jnp.asarray(weight, jnp.float32)
   return out
+
+
+@pytest.fixture(autouse=True)
+def memory_maps():
+  """Forgets compiled programs before there are too many."""
+  yield
+  if next(_tests) % 20 == 0 and MAPS.exists() and MAPS.read_bytes().count(b'\n') > MOST:
+    jax.clear_caches()
 
 
 @pytest.fixture(scope='session', params=TINY)
