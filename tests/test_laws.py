@@ -7,6 +7,7 @@ hold, say so in EXCEPT; the exception is then checked in turn. More instances go
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ import optax
 import pytest
 from flax import traverse_util
 
-from compacter_jax import methods, sharding
+from compacter_jax import adapter_file, methods, sharding
 from compacter_jax.chaining import chain
 from compacter_jax.graft import Graft, Hook
 from compacter_jax.method import Method, Tuned, count, init, is_spec
@@ -470,6 +471,21 @@ def test_frozen_weights_keep_every_bit(case, optimizer):
   assert {path: np.asarray(w).tobytes() for path, w in odd.items()} == before
   for (path, a), (_, b) in zip(paths(tuned), paths(first), strict=True):
     assert np.isfinite(a).all() and not np.array_equal(a, b), path
+
+
+@every
+def test_saved_and_loaded_it_has_every_bit(case, tmp_path):
+  model, tuned = Model(CFG, case.method), noisy(case.method)
+  adapter_file.save(tmp_path, model, tuned, base())
+  again, loaded = adapter_file.load(tmp_path, CFG, frozen())
+  assert again == model
+  assert jax.tree.structure(loaded) == jax.tree.structure(tuned)
+  chex.assert_trees_all_equal(loaded, tuned)
+
+
+@functools.cache
+def base():
+  return adapter_file.fingerprint(frozen())
 
 
 @every
