@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import optax
 
 from compacter_jax.settings import choose, within
 
 OPTIMIZERS = 'adamw', 'adafactor'
-SCHEDULES = 'linear', 'cosine', 'constant'
+SCHEDULES = 'linear', 'cosine', 'constant', 'inverse_sqrt'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Optim:
   Attributes:
     optimizer: 'adamw' (decoupled decay) or 'adafactor' (Shazeer and Stern 2018).
     rate: peak learning rate.
-    schedule: after the warmup 'linear' to 0, 'cosine' to 0, or 'constant'.
+    schedule: after the warmup 'linear' to 0, 'cosine' to 0, 'constant', or 'inverse_sqrt' in the
+      step (Raffel et al. 2020, 3.1.2).
     warmup: steps over which the rate rises linearly from 0.
     decay: weight decay.
     clip: largest global norm of the gradient; 0 does not clip.
@@ -46,11 +48,12 @@ class Optim:
 
 def schedule(optim: Optim, steps: int) -> optax.Schedule:
   """Step, from 0, -> learning rate; the rate of the first step is 0 if there is a warmup."""
-  rest = max(steps - optim.warmup, 1)
+  rest, knee = max(steps - optim.warmup, 1), max(optim.warmup, 1)
   after = {
     'linear': optax.linear_schedule(optim.rate, 0.0, rest),
     'cosine': optax.cosine_decay_schedule(optim.rate, rest),
     'constant': optax.constant_schedule(optim.rate),
+    'inverse_sqrt': lambda step: optim.rate * jnp.sqrt(knee / jnp.maximum(step + knee, knee)),
   }[optim.schedule]
   if not optim.warmup:
     return after

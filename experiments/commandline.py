@@ -16,9 +16,14 @@ from experiments.guard import guarded
 EXAMPLE = 'python -m experiments.run --config=experiments/configs/compacter.py --workdir=W'
 
 
-def start(main: Callable[[Any, Any], None], doc: str | None) -> None:
+def start(
+  main: Callable[[Any, Any], None],
+  doc: str | None,
+  build: Callable[[dict[str, Any]], Any] | None = None,
+) -> None:
   """Parses --config and --workdir, checks every setting, and calls `main(job, workdir)`.
 
+  build: makes the job of plain settings; by default that of a fine-tuning run.
   A CompacterError is printed and ends the program with the error's exit code.
   """
   config = config_flags.DEFINE_config_file('config', help_string='The experiment: a config file.')
@@ -42,7 +47,7 @@ def start(main: Callable[[Any, Any], None], doc: str | None) -> None:
       raise ConfigError('These are no flags.', got=' '.join(argv[1:]), fix='write --NAME=VALUE')
     from experiments import schema
 
-    main(schema.job(_settings(config)), workdir.value)
+    main((build or schema.job)(_settings(config)), workdir.value)
 
   # What is changed in a config can only be read after the config; ml_collections reads sys.argv.
   sys.argv[1:] = sorted(sys.argv[1:], key=lambda arg: not arg.lstrip('-').startswith('config='))

@@ -1,0 +1,61 @@
+"""What a pretraining run leaves to look at: JSON lines, TensorBoard's files, and a picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+LINES = 'metrics.jsonl'
+
+
+class Log:
+  """Writes metrics as they come; what was noted after `step`, before a crash, is dropped."""
+
+  def __init__(self, folder: Path, step: int):
+    from tensorboardX import SummaryWriter
+
+    self._path = folder / LINES
+    kept = [note for note in read_notes(folder) if note['step'] <= step]
+    self._path.write_text(''.join(json.dumps(note) + '\n' for note in kept))
+    self._file = self._path.open('a')
+    self._board = SummaryWriter(str(folder / 'events'), purge_step=step + 1 if step else None)
+
+  def note(self, step: int, **values: Any) -> None:
+    """One line with these values of that step."""
+    self._file.write(json.dumps({**values, 'step': step}) + '\n')
+    self._file.flush()
+    for name, value in values.items():
+      if name != 'step':
+        self._board.add_scalar(name, value, step)
+
+  def __enter__(self) -> 'Log':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._file.close()
+    self._board.close()
+
+
+def read_notes(folder: Path) -> list[dict[str, Any]]:
+  """What a run has noted so far; a last line that a crash cut off is left out."""
+  path = folder / LINES
+  lines = path.read_text().split('\n')[:-1] if path.exists() else []
+  return [json.loads(line) for line in lines]
+
+
+def plot_loss(folder: Path) -> Path:
+  """Draws loss.png: the training loss between reports, and the dev loss."""
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(7, 4), layout='constrained')
+  FigureCanvasAgg(figure)
+  axes, notes = figure.subplots(), read_notes(folder)
+  for key, style in (('loss', {'lw': 1}), ('dev_loss', {'marker': 'o', 'ms': 3})):
+    points = [(note['step'], note[key]) for note in notes if key in note]
+    axes.plot(*zip(*points), label=key.replace('_', ' '), **style)
+  last = [note['dev_loss'] for note in notes if 'dev_loss' in note][-1]
+  axes.set(xlabel='step', ylabel='cross entropy per target id (nats)', title=f'dev loss {last:.3f}')
+  axes.grid(alpha=0.3)
+  axes.legend()
+  figure.savefig(folder / 'loss.png', dpi=120)
+  return folder / 'loss.png'
