@@ -16,7 +16,7 @@ import numpy as np
 
 import compacter_jax as cj
 from compacter_jax import data, evaluate, methods, optim, tensor_file, train
-from compacter_jax.data.pipeline import Encoded
+from compacter_jax.data.encoding import Encoded
 from compacter_jax.errors import StorageError
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config
