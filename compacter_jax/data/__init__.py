@@ -9,6 +9,7 @@ from compacter_jax.data.sound_rows import BadRows
 from compacter_jax.data.sources import LocalFiles, Source, source_of
 from compacter_jax.data.splits import Splits, paper_splits, torch_permutation
 from compacter_jax.data.tasks import Example, Task, example, examples, one_per_row
+from compacter_jax.data.token_cache import TokenCache
 from compacter_jax.data.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
   'Source',
   'Splits',
   'Task',
+  'TokenCache',
   'Tokenizer',
   'check_answers',
   'encode',

@@ -89,16 +89,17 @@ def encode(
 
 
 def check_ids(split: Encoded, vocab: int) -> None:
-  """Raises WeightsError for an id without a row of the embedding: on a device it would be clamped.
+  """Raises WeightsError for an id without a row of the embedding: a device would take another row.
 
   vocab: how many rows the embedding has.
   """
-  highest = max(int(texts.ids.max()) for texts in (split.sources, split.targets))
-  if highest >= vocab:
+  ids = split.sources.ids, split.targets.ids
+  lowest, highest = min(int(a.min()) for a in ids), max(int(a.max()) for a in ids)
+  if lowest < 0 or highest >= vocab:
     raise WeightsError(
       'The tokenizer does not fit the model.',
-      expected=f'ids below {vocab}, the rows of the embedding',
-      got=f'id {highest}',
+      expected=f'ids from 0 to {vocab - 1}, the rows of the embedding',
+      got=f'id {lowest if lowest < 0 else highest}',
       fix='use the tokenizer that the model was trained with',
     )
 
