@@ -48,6 +48,8 @@ def test_an_id_without_a_row_of_the_model_is_refused():
   with pytest.raises(WeightsError, match='id 26'):
     split(26)
   assert encode([Example('aaay', 'a')], Characters(), 4, 4, 26).truncated  # the id is cut off
+  with pytest.raises(WeightsError, match='id -1'):
+    encode([Example('a^', 'b')], Characters(), 8, 4, 28)
 
 
 def test_a_foreign_padding_is_refused():

@@ -135,3 +135,9 @@ def test_evaluation_begins_with_the_longest_rows():
   batches = list(eval_batches(encoded([3, 50, 20, 51, 2, 19, 1]), 2))
   assert [batch['rows'].tolist() for batch in batches] == [[3, 1], [2, 5], [0, 4], [6, -1]]
   assert [batch['source'].shape[1] for batch in batches] == [64, 32, 16, 16]
+
+
+def test_rows_of_one_length_are_evaluated_in_their_order():
+  lengths = [i % 3 for i in range(300)]  # sorts that are not stable still are for a few rows
+  batches = eval_batches(encoded(lengths), 300)
+  assert next(batches)['rows'].tolist() == sorted(range(300), key=lambda row: -lengths[row])

@@ -109,6 +109,10 @@ def test_whatever_decides_the_ids_is_in_the_key():
     (*base[:2], 8, 5, False),
     (*base[:2], 8, 4, True),
   ]
+  # One row and two that would be the same bytes if the number of rows were not among them.
+  zeros = '\0' * 8
+  cases.append(([Example(f'{zeros}x', zeros * 2)], *base[1:]))
+  cases.append(([Example(f'x\x10{zeros[1:]}', ''), Example('', '')], *base[1:]))
   assert len({token_cache._key(*case) for case in cases}) == len(cases)
   assert token_cache._key(*base) == token_cache._key(*base)
 
