@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from compacter_jax import bootstrap, metrics
-from compacter_jax.data.pipeline import Encoded, eval_batches
+from compacter_jax.data.encoding import Encoded
+from compacter_jax.data.pipeline import eval_batches
 from compacter_jax.data.tasks import Task
 from compacter_jax.data.tokenizer import Tokenizer
 from compacter_jax.method import Tuned

@@ -16,7 +16,7 @@ import numpy as np
 
 import compacter_jax as cj
 from compacter_jax import data, evaluate, methods, optim, tensor_file, train
-from compacter_jax.data.pipeline import Encoded
+from compacter_jax.data.encoding import Encoded
 from compacter_jax.errors import StorageError
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config
@@ -36,6 +36,7 @@ class Inputs:
     frozen: all of T5's weights by path. base: their fingerprint.
     splits: the rows as ids, by 'train', 'validation' and 'test'.
     bad_rows: how many unusable rows were left out, by the file's path.
+    cache_notes: why ids that were kept could not be used, or new ones not kept.
   """
 
   task: data.Task
@@ -45,10 +46,11 @@ class Inputs:
   base: str
   splits: dict[str, Encoded]
   bad_rows: dict[str, int]
+  cache_notes: list[str]
 
 
 def read(job: Job) -> Inputs:
-  """Reads and checks everything, cheapest first; nothing is compiled or written."""
+  """Reads and checks everything, cheapest first; nothing is compiled, only the cache written."""
   train.check_batch(job.batch_size, job.accumulate)
   task = data.task_named(job.data.task, job.data.style)
   bad = data.BadRows(job.data.max_bad_rows)
@@ -62,14 +64,16 @@ def read(job: Job) -> Inputs:
   method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
   model = Model(cfg, method, job.dtype, job.remat)
   model.specs()  # raises at once where the method does not fit this T5
-  limits = job.data.max_source, job.data.max_target, cfg.vocab
+  limits = job.data.max_source, job.data.max_target, cfg.vocab, job.data.allow_target_truncation
+  cache = data.TokenCache(job.data.cache)
   splits = {}
   for part in PARTS:
     asked = task if part == 'test' else data.trained_on(task)
     kept = [row for row in getattr(rows, part) if part != 'train' or asked.teaches(row)]
     texts = [each for row in kept for each in data.examples(asked, row, job.data.prefix)]
-    splits[part] = data.encode(texts, tokenizer, *limits)
-  return Inputs(task, tokenizer, model, frozen, cj.fingerprint(frozen), splits, bad.left_out)
+    splits[part] = cache.encode(texts, tokenizer, *limits)
+  base, notes = cj.fingerprint(frozen), cache.notes
+  return Inputs(task, tokenizer, model, frozen, base, splits, bad.left_out, notes)
 
 
 def weights(job: Job, folder: str | Path) -> tuple[Config, Flat]:
@@ -123,6 +127,7 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
     'rows': {part: len(split) for part, split in inputs.splits.items()},
     'bad_rows': inputs.bad_rows,
     'truncated': {part: split.truncated for part, split in inputs.splits.items()},
+    'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
     'parameters': parameters(inputs.model),
     'adapter_bytes': (out / 'adapter' / 'adapter.safetensors').stat().st_size,
     'steps': total,
@@ -198,9 +203,12 @@ def _announce(job: Job, inputs: Inputs, total: int) -> str:
     )
   for path, count in inputs.bad_rows.items():
     lines.append(f'note: {count} unusable rows of {path} are left out')
-  cut = inputs.splits['train'].truncated
-  if cut:
-    lines.append(f'note: {cut} training sources are cut to {job.data.max_source} ids')
+  for part, split in inputs.splits.items():
+    if split.truncated:
+      lines.append(f'note: {split.truncated} {part} sources are cut to {job.data.max_source} ids')
+    if cut := split.truncated_targets:
+      lines.append(f'note: {cut} {part} targets are cut to {job.data.max_target} ids')
+  lines += [f'note: {note}' for note in inputs.cache_notes]
   return '\n'.join(lines)
 
 

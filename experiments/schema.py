@@ -21,9 +21,11 @@ class Data:
     dir: folder with the task's files.
     prefix: whether the task's name leads each source; the paper does so unless adapters train.
     max_source, max_target: longest texts in ids, the end token counted.
+    allow_target_truncation: whether longer targets are cut, and counted, instead of an error.
     seed: of the splits; 42 are the paper's.
     max_train, max_validation, max_test: caps on the rows; 0 takes all.
     max_bad_rows: how many unusable rows of a file are left out, and counted, before it is an error.
+    cache: folder where ids are kept; 'auto' is the user's own, '' keeps nothing.
   """
 
   task: str
@@ -32,11 +34,13 @@ class Data:
   prefix: bool
   max_source: int
   max_target: int
+  allow_target_truncation: bool
   seed: int
   max_train: int
   max_validation: int
   max_test: int
   max_bad_rows: int
+  cache: str
 
   def __post_init__(self):
     choose('data.style', self.style, ('compacter', 't5', 'corrected'))

@@ -40,6 +40,14 @@ def draw(cfg):
   return out
 
 
+@pytest.fixture(scope='session', autouse=True)
+def caches(tmp_path_factory):
+  """Keeps tests, and the programs they start, out of the user's own folder for caches."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('caches')))
+    yield
+
+
 @pytest.fixture(autouse=True)
 def memory_maps():
   """Forgets compiled programs before there are too many."""

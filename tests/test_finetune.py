@@ -11,7 +11,8 @@ import pytest
 
 import compacter_jax as cj
 from compacter_jax import evaluate, t5
-from compacter_jax.errors import StorageError
+from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
+from compacter_jax.errors import DataError, StorageError
 from compacter_jax.train import Progress
 from experiments import finetune, quickstart, schema
 from experiments.configs import config_files, read_config
@@ -128,6 +129,50 @@ def test_rows_that_are_left_out_are_told(base, tmp_path, capsys):
   assert results['bad_rows'] == {str(tmp_path / 'train.tsv'): 1}
   assert results['rows'] == {'train': 10, 'validation': 5, 'test': 5}
   assert f'1 unusable rows of {tmp_path / "train.tsv"} are left out' in capsys.readouterr().out
+
+
+def test_texts_that_are_cut_are_told(base, tmp_path, capsys):
+  rows = 'gj04\t1\t\tIt fell down.\ngj04\t0\t*\tIt fall.\n' * 4
+  for name in 'train', 'dev':
+    (tmp_path / f'{name}.tsv').write_text(rows)
+  cut = {'task': 'cola', 'style': 't5', 'dir': str(tmp_path), 'max_source': 8, 'max_target': 3}
+  cut |= {'allow_target_truncation': True}
+  settings = job(base, steps=1, eval_every=1, data=cut)
+  inputs = finetune.read(settings)
+  results = finetune.run(settings, inputs, tmp_path / 'w')
+  told = capsys.readouterr().out
+  assert set(results['truncated']) == set(results['truncated_targets']) == set(finetune.PARTS)
+  for part, split in inputs.splits.items():
+    assert 0 < split.truncated == results['truncated'][part]
+    assert f'note: {split.truncated} {part} sources are cut to 8 ids' in told
+    assert 0 < split.truncated_targets == results['truncated_targets'][part]
+    assert f'note: {split.truncated_targets} {part} targets are cut to 3 ids' in told
+  refused = job(base, data=cut | {'allow_target_truncation': False})
+  with pytest.raises(DataError, match='row 2 of the split'):
+    finetune.read(refused)
+
+
+def test_texts_are_tokenised_once(base, tmp_path, capsys, monkeypatch):
+  folder = tmp_path / 'kept'
+  settings = job(base, data={'cache': str(folder)}, steps=2, eval_every=2)
+  first = finetune.run(settings, finetune.read(settings), tmp_path / 'first', quiet=True)
+  files = sorted(folder.iterdir())
+  assert len(files) == 3
+  with monkeypatch.context() as patch:
+    asked = lambda *args: pytest.fail('the texts were tokenised again')
+    patch.setattr(SentencePieceTokenizer, 'encode_all', asked)
+    inputs = finetune.read(settings)
+  again = finetune.run(settings, inputs, tmp_path / 'again', quiet=True)
+  told = lambda results: {k: v for k, v in results.items() if k in ('validation', 'test', 'rows')}
+  assert told(again) == told(first)
+  arrays = [(tmp_path / n / 'adapter/adapter.safetensors').read_bytes() for n in ('first', 'again')]
+  assert arrays[0] == arrays[1]
+  files[0].write_bytes(files[0].read_bytes()[:-1])
+  finetune.run(settings, finetune.read(settings), tmp_path / 'mended')
+  assert f'note: {files[0]} cannot be used' in capsys.readouterr().out
+  none = finetune.read(job(base, data={'cache': ''}))
+  prints = [[split.fingerprint for split in each.splits.values()] for each in (inputs, none)]
+  assert prints[0] == prints[1]
 
 
 def test_rows_that_teach_nothing_are_for_evaluation_only(base, tmp_path):

@@ -1,19 +1,15 @@
 """Rows to batches: sources, tasks, the paper's splits, tokenizers and the order of training."""
 
 from compacter_jax.data.answers import check_answers
-from compacter_jax.data.pipeline import (
-  Encoded,
-  encode,
-  eval_batches,
-  order,
-  train_batches,
-  train_rows,
-)
+from compacter_jax.data.encoding import Encoded, encode
+from compacter_jax.data.pipeline import eval_batches, order, train_batches, train_rows
+from compacter_jax.data.ragged import Ragged
 from compacter_jax.data.registry import TASKS, task_named, trained_on
 from compacter_jax.data.sound_rows import BadRows
 from compacter_jax.data.sources import LocalFiles, Source, source_of
 from compacter_jax.data.splits import Splits, paper_splits, torch_permutation
 from compacter_jax.data.tasks import Example, Task, example, examples, one_per_row
+from compacter_jax.data.token_cache import TokenCache
 from compacter_jax.data.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = [
@@ -22,9 +18,11 @@ __all__ = [
   'Encoded',
   'Example',
   'LocalFiles',
+  'Ragged',
   'Source',
   'Splits',
   'Task',
+  'TokenCache',
   'Tokenizer',
   'check_answers',
   'encode',

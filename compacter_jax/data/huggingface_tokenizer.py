@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class HuggingFaceTokenizer:
       )
     self.vocab_size = len(self._tokenizer)
     self.fingerprint = hashlib.sha256(_described(self._tokenizer).encode()).hexdigest()
+    names = 'transformers', 'tokenizers', 'sentencepiece'
+    self.library = ', '.join(f'{name} {metadata.version(name)}' for name in names)
 
   def encode(self, text: str) -> list[int]:
     """The text's ids, with the end-of-sequence token at the end."""

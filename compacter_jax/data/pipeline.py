@@ -1,4 +1,4 @@
-"""Examples to batches of ids.
+"""Splits to batches of ids.
 
 The order of training is a pure function of (seed, step), so that a run resumes at any step by its
 number alone. A batch is as wide as its longest row, rounded up to one of few widths, because each
@@ -6,92 +6,15 @@ new shape costs a compilation.
 """
 
 import functools
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from compacter_jax.data.tasks import Example
-from compacter_jax.data.tokenizer import Tokenizer
-from compacter_jax.errors import ConfigError, DataError, WeightsError
+from compacter_jax.data.encoding import PAD, Encoded
 
 Batch = dict[str, np.ndarray]
 
-PAD = 0
 WIDTHS = 16, 32, 48, 64, 96, 128, 192, 256, 384, 512
-TARGET_STEP = 4  # target widths are multiples of it
-
-
-@dataclass(frozen=True)
-class Encoded:
-  """A split as ids: int32 [S] per source and int32 [T] per target, each with its end of sequence.
-
-  `references` are the target texts, `groups` those of the examples; `truncated` counts the sources
-  that were cut to `max_source`.
-  """
-
-  sources: list[np.ndarray]
-  targets: list[np.ndarray]
-  references: list[str]
-  groups: list[Any]
-  max_source: int
-  truncated: int
-
-  def __len__(self) -> int:
-    return len(self.sources)
-
-  @property
-  def target_width(self) -> int:
-    """Length of the longest target, rounded up: all batches of the split share it."""
-    return _rounded_up(max(map(len, self.targets)), TARGET_STEP)
-
-  @property
-  def fingerprint(self) -> str:
-    """SHA-256, in hex, of all ids in their order: rows, texts, tokenizer and truncation."""
-    digest = hashlib.sha256()
-    for ids in (*self.sources, *self.targets):  # each ends with the end of sequence
-      digest.update(ids.astype('<i4').tobytes())
-    return digest.hexdigest()
-
-
-def encode(
-  examples: Sequence[Example],
-  tokenizer: Tokenizer,
-  max_source: int,
-  max_target: int,
-  vocab: int,
-) -> Encoded:
-  """Ids of all examples, for a model whose embedding has `vocab` rows.
-
-  Sources longer than `max_source` ids are cut, keeping the end of sequence last; a target is never
-  cut. Raises DataError for no examples or a target over `max_target`, WeightsError for an id that
-  the model has no row for.
-  """
-  if not examples:
-    raise DataError('There are no rows to encode.', expected='at least 1', got='0')
-  _check_lengths(max_source, max_target)
-  if tokenizer.pad_id != PAD:
-    raise WeightsError(
-      "The tokenizer's padding is not T5's.", expected=f'id {PAD}', got=str(tokenizer.pad_id)
-    )
-  sources = tokenizer.encode_all([example.source for example in examples])
-  truncated = sum(len(ids) > max_source for ids in sources)
-  sources = [
-    ids if len(ids) <= max_source else [*ids[: max_source - 1], tokenizer.eos_id] for ids in sources
-  ]
-  targets = tokenizer.encode_all([example.target for example in examples])
-  _check_targets(examples, targets, max_target)
-  _check_ids([*sources, *targets], vocab)
-  return Encoded(
-    sources=[np.array(ids, np.int32) for ids in sources],
-    targets=[np.array(ids, np.int32) for ids in targets],
-    references=[example.target for example in examples],
-    groups=[example.group for example in examples],
-    max_source=max_source,
-    truncated=truncated,
-  )
 
 
 def bucket(length: int, edges: Sequence[int]) -> int:
@@ -143,7 +66,7 @@ def eval_batches(split: Encoded, batch_size: int) -> Iterator[Batch]:
   come first because a batch that does not fit into memory should say so at once.
   """
   edges, width = _edges(split.max_source), split.target_width
-  by_length = np.argsort([-len(ids) for ids in split.sources], kind='stable')
+  by_length = np.argsort(-split.sources.lengths, kind='stable')
   for start in range(0, len(split), batch_size):
     rows = by_length[start : start + batch_size]
     batch = _batch(split, rows, batch_size, edges, width)
@@ -158,56 +81,9 @@ def _edges(max_source: int) -> list[int]:
 def _batch(
   split: Encoded, rows: np.ndarray, batch_size: int, edges: Sequence[int], target_width: int
 ) -> Batch:
-  sources = [split.sources[i] for i in rows]
-  targets = [split.targets[i] for i in rows]
-  width = bucket(max(map(len, sources)), edges)
+  # Always new arrays: on a CPU, JAX may go on reading the memory of a batch after the hand-over.
+  width = bucket(int(split.sources.lengths[rows].max()), edges)
   return {
-    'source': _padded(sources, batch_size, width),
-    'target': _padded(targets, batch_size, target_width),
+    'source': split.sources.padded(rows, batch_size, width, PAD),
+    'target': split.targets.padded(rows, batch_size, target_width, PAD),
   }
-
-
-def _padded(texts: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-  # Always a new array: on a CPU, JAX may go on reading the memory of a batch after the hand-over.
-  table = np.full((height, width), PAD, np.int32)
-  for line, ids in zip(table, texts):
-    line[: len(ids)] = ids
-  return table
-
-
-def _rounded_up(length: int, step: int) -> int:
-  return -(-length // step) * step
-
-
-def _check_lengths(max_source: int, max_target: int) -> None:
-  if max_source < 2 or max_target < 2:
-    raise ConfigError(
-      'A text needs room for one id and the end of sequence.',
-      expected='lengths of at least 2',
-      got=f'max_source {max_source}, max_target {max_target}',
-    )
-
-
-def _check_targets(
-  examples: Sequence[Example], targets: Sequence[Sequence[int]], max_target: int
-) -> None:
-  for row, (example, ids) in enumerate(zip(examples, targets), 1):
-    if len(ids) > max_target:
-      raise DataError(
-        'A target is too long.',
-        where=f'row {row} of the split',
-        expected=f'at most {max_target} ids with the end of sequence',
-        got=f'{len(ids)} ids: {ascii(example.target[:80])}',
-        fix='raise max_target; targets are never cut',
-      )
-
-
-def _check_ids(texts: Sequence[Sequence[int]], vocab: int) -> None:
-  highest = max(map(max, texts))
-  if highest >= vocab:
-    raise WeightsError(
-      'The tokenizer does not fit the model.',
-      expected=f'ids below {vocab}, the rows of the embedding',
-      got=f'id {highest}',
-      fix='use the tokenizer that the model was trained with',
-    )

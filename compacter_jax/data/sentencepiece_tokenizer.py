@@ -37,6 +37,7 @@ class SentencePieceTokenizer:
     self.pad_id, self.eos_id = self._pieces.pad_id(), self._pieces.eos_id()
     self._special = {self.pad_id, self.eos_id, self._pieces.unk_id()}
     self.fingerprint = hashlib.sha256(content).hexdigest()
+    self.library = f'sentencepiece {sentencepiece.__version__}'
     # A model cut between two pieces still loads, with fewer pieces and so with other sentinels.
     if _is_cut(content):
       raise _not_a_model(model, 'the beginning of a model: the file was cut')

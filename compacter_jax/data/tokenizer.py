@@ -19,6 +19,7 @@ class Tokenizer(Protocol):
   pad_id: int
   eos_id: int
   fingerprint: str  # SHA-256, in hex, of what decides the tokenisation
+  library: str  # the code that tokenises, with its version: another one may do it differently
 
   def encode(self, text: str) -> list[int]:
     """The text's ids, with `eos_id` at the end."""

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from compacter_jax.data.pipeline import Encoded
+from compacter_jax.data.encoding import Encoded
 from compacter_jax.graft import Graft
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.network import T5
@@ -75,7 +75,7 @@ def features(cfg: Config, frozen: Flat, split: Encoded) -> dict[str, np.ndarray]
     mean = lambda x: (x * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
     return {'embeddings': mean(frozen['token_embedding'][source]), 'encoder': mean(memory)}
 
-  width = max(map(len, split.sources))
+  width = int(split.sources.lengths.max())
   ids = np.full((len(split) + -len(split) % BATCH, width), cfg.pad_id, np.int32)
   for row, source in zip(ids, split.sources, strict=False):
     row[: len(source)] = source

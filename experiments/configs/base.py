@@ -58,9 +58,12 @@ def get_config() -> ConfigDict:
   # Whether the task's name leads each source. The paper leaves it out where adapters train. In
   # the style 't5' it is part of the text and always there.
   config.data.prefix = True
-  # Longest source and target in ids, the end token counted; sources are cut, targets never.
+  # Longest source and target in ids, the end token counted; sources are cut and counted.
   config.data.max_source = 128
   config.data.max_target = 16
+  # Whether longer targets are cut and counted too; else they are an error. Whole answers are scored
+  # against all the same, and no more than max_target ids are generated.
+  config.data.allow_target_truncation = False
   # Of the permutation that carves out validation and test rows; 42 is the paper's.
   config.data.seed = 42
   # Caps on the rows; 0 takes all.
@@ -70,6 +73,9 @@ def get_config() -> ConfigDict:
   # Unusable rows that a file may have; they are left out and counted. QQP's official training file
   # has some: lines that are cut in two.
   config.data.max_bad_rows = 0
+  # Folder where the ids of the texts are kept, so that they are tokenised once; remove it at any
+  # time. 'auto' is compacter_jax in $XDG_CACHE_HOME or in ~/.cache; '' keeps nothing.
+  config.data.cache = 'auto'
 
   config.optim = ConfigDict()
   # 'adamw' or 'adafactor'.

@@ -5,31 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compacter_jax.data.pipeline import (
-  bucket,
-  encode,
-  eval_batches,
-  order,
-  train_batches,
-  train_rows,
-)
+from compacter_jax.data.encoding import encode
+from compacter_jax.data.pipeline import bucket, eval_batches, order, train_batches, train_rows
 from compacter_jax.data.tasks import Example
-from compacter_jax.errors import ConfigError, DataError, WeightsError
-
-
-class Characters:
-  """One id per character: 'a' is 2, 'b' is 3, ..."""
-
-  vocab_size, pad_id, eos_id, fingerprint = 28, 0, 1, ''
-
-  def encode(self, text):
-    return [ord(c) - ord('a') + 2 for c in text] + [self.eos_id]
-
-  def encode_all(self, texts):
-    return [self.encode(text) for text in texts]
-
-  def decode(self, ids):
-    return ''.join(chr(i + ord('a') - 2) for i in ids if i > 1)
+from tests.data.characters import Characters
 
 
 def encoded(lengths, max_source=64, max_target=8, vocab=28, target='b'):
@@ -44,64 +23,6 @@ def numbered(n):
 
 def rows_of(batch):
   return ((batch['source'] > 1).sum(1) - 1).tolist()
-
-
-def test_ids_texts_and_groups_stay_together():
-  split = encode([Example('ab', 'c', 7), Example('', 'dd', 8)], Characters(), 16, 16, 28)
-  assert [ids.tolist() for ids in split.sources] == [[2, 3, 1], [1]]
-  assert [ids.tolist() for ids in split.targets] == [[4, 1], [5, 5, 1]]
-  assert split.references == ['c', 'dd'] and split.groups == [7, 8]
-  assert len(split) == 2 and split.truncated == 0
-  assert all(ids.dtype == np.int32 for ids in split.sources + split.targets)
-
-
-def test_long_sources_are_cut_before_the_end_of_sequence():
-  split = encoded([8, 9, 10, 11], max_source=10)  # with it 9, 10, 11 and 12 ids
-  assert [len(ids) for ids in split.sources] == [9, 10, 10, 10]
-  assert all(ids[-1] == 1 and 1 not in ids[:-1] for ids in split.sources)
-  assert split.truncated == 2
-
-
-def test_long_targets_are_refused():
-  encoded([1], max_target=4, target='bcd')
-  with pytest.raises(DataError, match='5 ids') as error:
-    encode([Example('a', 'b'), Example('a', 'bcde')], Characters(), 8, 4, 28)
-  assert error.value.where == 'row 2 of the split'
-
-
-def test_an_id_without_a_row_of_the_model_is_refused():
-  split = lambda vocab: encode([Example('a', 'y')], Characters(), 8, 4, vocab)
-  split(27)  # 'y' is 26
-  with pytest.raises(WeightsError, match='id 26'):
-    split(26)
-  assert encode([Example('aaay', 'a')], Characters(), 4, 4, 26).truncated  # the id is cut off
-
-
-def test_a_foreign_padding_is_refused():
-  tokenizer = Characters()
-  tokenizer.pad_id = 3
-  with pytest.raises(WeightsError, match='padding'):
-    encode([Example('a', 'b')], tokenizer, 8, 4, 28)
-
-
-def test_an_empty_split_is_refused():
-  with pytest.raises(DataError, match='no rows'):
-    encode([], Characters(), 8, 4, 28)
-
-
-@pytest.mark.parametrize(('source', 'target'), [(1, 8), (8, 1)])
-def test_lengths_without_room_are_refused(source, target):
-  with pytest.raises(ConfigError, match='room'):
-    encode([Example('a', 'b')], Characters(), source, target, 28)
-
-
-def test_the_fingerprint_sees_rows_order_and_borders():
-  ids = lambda *sources: encode([Example(s, 'b') for s in sources], Characters(), 8, 4, 28)
-  prints = {ids(*s).fingerprint for s in (['ab', 'c'], ['c', 'ab'], ['ab'], ['ab', 'c', 'c'])}
-  assert len(prints) == 4
-  assert ids('ab', 'c').fingerprint == ids('ab', 'c').fingerprint
-  # Long enough to be cut: what is cut off is not seen by the model either.
-  assert ids('aaaaaaaab').fingerprint == ids('aaaaaaaac').fingerprint
 
 
 @pytest.mark.parametrize(('length', 'edge'), [(1, 16), (16, 16), (17, 32), (33, 40), (40, 40)])
@@ -214,3 +135,9 @@ def test_evaluation_begins_with_the_longest_rows():
   batches = list(eval_batches(encoded([3, 50, 20, 51, 2, 19, 1]), 2))
   assert [batch['rows'].tolist() for batch in batches] == [[3, 1], [2, 5], [0, 4], [6, -1]]
   assert [batch['source'].shape[1] for batch in batches] == [64, 32, 16, 16]
+
+
+def test_rows_of_one_length_are_evaluated_in_their_order():
+  lengths = [i % 3 for i in range(300)]  # sorts that are not stable still are for a few rows
+  batches = eval_batches(encoded(lengths), 300)
+  assert next(batches)['rows'].tolist() == sorted(range(300), key=lambda row: -lengths[row])
