@@ -15,16 +15,19 @@ from flax import traverse_util
 from jax import Array
 
 from compacter_jax import method as method_lib
+from compacter_jax.errors import ConfigError
 from compacter_jax.graft import Graft, graft
 from compacter_jax.method import Method, Tuned
 from compacter_jax.t5 import decode
 from compacter_jax.t5.config import Config, shapes
 from compacter_jax.t5.mode import Mode
-from compacter_jax.t5.network import T5
+from compacter_jax.t5.network import T5, Segments
 from compacter_jax.t5.sites import sites
 from compacter_jax.weights import Flat
 
-Batch = Mapping[str, Array]  # 'source': [B,S] and 'target': [B,T] ids, padded with pad_id
+# 'source': [B,S] and 'target': [B,T] ids, padded with pad_id; where several examples share a row,
+# 'source_segments' and 'target_segments' too.
+Batch = Mapping[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +66,44 @@ class Model:
     gone = set(self.method.superseded(frozen))
     return {path: weight for path, weight in frozen.items() if path not in gone}
 
-  def logits(self, tuned: Tuned, frozen: Flat, source: Array, target: Array, key=None) -> Array:
+  def check_packing(self) -> None:
+    """Raises ConfigError where examples cannot share a row."""
+    if self.specs().prompt:
+      raise ConfigError(
+        'A prompt in front of each source cannot be packed.',
+        where='batching',
+        expected='padded or bucketed',
+        got='packed: all examples of a row would share one prompt',
+      )
+
+  def logits(
+    self,
+    tuned: Tuned,
+    frozen: Flat,
+    source: Array,
+    target: Array,
+    key=None,
+    segments: Segments | None = None,
+  ) -> Array:
     """Teacher-forced logits.  source: [B,S], target: [B,T] the decoder's input -> [B,T,V].
 
-    key: draws the dropout; None turns it off.
+    key: draws the dropout; None turns it off. segments: where several examples share a row.
     """
+    if segments is not None:
+      self.check_packing()
     t5 = T5(self.cfg, Mode(self.dtype, self.remat, key is not None))
     params, grafted, live = self._join(tuned, frozen)
     rngs = None if key is None else {'dropout': key}
     apply: Any = t5.apply
-    return apply({'params': params}, source, target, grafted, live, rngs=rngs)
+    return apply({'params': params}, source, target, grafted, live, segments, rngs=rngs)
 
   def loss_sum(self, tuned: Tuned, frozen: Flat, batch: Batch, key=None) -> tuple[Array, Array]:
     """The cross entropy summed over the batch's label tokens, and how many those are."""
-    target = batch['target']
-    logits = self.logits(tuned, frozen, batch['source'], shift_right(target, self.cfg), key)
+    target, segments = batch['target'], None
+    if 'source_segments' in batch:
+      segments = Segments(batch['source_segments'], batch['target_segments'])
+    fed = shift_right(target, self.cfg, segments)
+    logits = self.logits(tuned, frozen, batch['source'], fed, key, segments)
     counts = target != self.cfg.pad_id
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, target)
     return jnp.sum(jnp.where(counts, losses, 0.0)), jnp.sum(counts)
@@ -119,10 +145,17 @@ class Model:
     return '\n'.join(map(line, rows))
 
 
-def shift_right(target: Array, cfg: Config) -> Array:
-  """The decoder's input for labels [B,T]: the start token, then all labels but the last."""
+def shift_right(target: Array, cfg: Config, segments: Segments | None = None) -> Array:
+  """The decoder's input for labels [B,T]: the start token, then all labels but the last.
+
+  segments: each begins anew.
+  """
   start = jnp.full((len(target), 1), cfg.decoder_start_id, target.dtype)
-  return jnp.concatenate([start, target[:, :-1]], 1)
+  fed = jnp.concatenate([start, target[:, :-1]], 1)
+  if segments is None:
+    return fed
+  before = jnp.pad(segments.target, ((0, 0), (1, 0)))[:, :-1]
+  return jnp.where(segments.target == before, fed, start)
 
 
 def abstract(cfg: Config) -> dict[str, jax.ShapeDtypeStruct]:

@@ -17,7 +17,7 @@ import compacter_jax as cj
 from compacter_jax import methods, optim, settings, train
 from compacter_jax.data.corpus import chunks_of, corpus_files, token_stream
 from compacter_jax.data.denoising import Denoising
-from compacter_jax.data.pipeline import train_rows
+from compacter_jax.data.order import train_rows
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.data.vocabulary import train_vocabulary
 from compacter_jax.errors import ConfigError, StorageError

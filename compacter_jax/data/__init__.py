@@ -2,7 +2,8 @@
 
 from compacter_jax.data.answers import check_answers
 from compacter_jax.data.encoding import Encoded, encode
-from compacter_jax.data.pipeline import eval_batches, order, train_batches, train_rows
+from compacter_jax.data.order import order, train_rows
+from compacter_jax.data.pipeline import BATCHINGS, Batches, eval_batches, train_batches
 from compacter_jax.data.ragged import Ragged
 from compacter_jax.data.registry import TASKS, task_named, trained_on
 from compacter_jax.data.sound_rows import BadRows
@@ -13,8 +14,10 @@ from compacter_jax.data.token_cache import TokenCache
 from compacter_jax.data.tokenizer import Tokenizer, load_tokenizer
 
 __all__ = [
+  'BATCHINGS',
   'TASKS',
   'BadRows',
+  'Batches',
   'Encoded',
   'Example',
   'LocalFiles',

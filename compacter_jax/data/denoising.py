@@ -10,7 +10,8 @@ import dataclasses
 
 import numpy as np
 
-from compacter_jax.data.pipeline import PAD, Batch
+from compacter_jax.data.encoding import PAD
+from compacter_jax.data.pipeline import Batch
 from compacter_jax.settings import choose, within
 
 OBJECTIVES = 'span_corruption', 'prefix_lm'

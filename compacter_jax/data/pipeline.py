@@ -1,61 +1,146 @@
-"""Splits to batches of ids.
+"""Splits to batches of ids, in few shapes.
 
-The order of training is a pure function of (seed, step), so that a run resumes at any step by its
-number alone. A batch is as wide as its longest row, rounded up to one of few widths, because each
-new shape costs a compilation.
+A batch is padded to its longest row; or its rows are of like length; or it is packed, several rows
+to a line, which wastes next to nothing. A run's batches depend on the seed and the step alone.
 """
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from compacter_jax.data.encoding import PAD, Encoded
+from compacter_jax.data.layout import Layout, one_a_line, packed, segment_table, table
+from compacter_jax.data.order import Bucketed, train_rows
+from compacter_jax.data.table_shapes import Shape, chosen_shapes, fitting
+from compacter_jax.errors import StorageError
+from compacter_jax.settings import choose
 
 Batch = dict[str, np.ndarray]
 
+BATCHINGS = 'padded', 'bucketed', 'packed'
 WIDTHS = 16, 32, 48, 64, 96, 128, 192, 256, 384, 512
+PLANNED = 2_000  # steps of a run that are looked at to choose shapes
+# Length of a line at which T5-base spends as much on attention as on all else: 6 * d_model.
+ATTENTION = 4_608
+TRIED = 32  # steps that are looked at to choose how many lines are packed
 
 
-def bucket(length: int, edges: Sequence[int]) -> int:
-  """The smallest of the ascending `edges` that holds `length`."""
-  return next(edge for edge in edges if edge >= length)
+class Batches:
+  """The batches of a training run by step.
 
-
-@functools.lru_cache(maxsize=4)  # a batch touches two epochs, and successive batches the same ones
-def order(n: int, seed: int, epoch: int) -> np.ndarray:
-  """The permutation of n rows in that epoch: int64 [n], a pure function of its arguments."""
-  # Seed and epoch are separate words of the key: neighbouring seeds share no epochs.
-  key = np.array([seed, epoch], np.uint64)
-  permutation = np.random.Generator(np.random.Philox(key=key)).permutation(n)
-  permutation.flags.writeable = False  # the cache hands out the same array again
-  return permutation
-
-
-def train_rows(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-  """Rows of the batch of that step, counted from 0: int64 [batch_size].
-
-  The epochs' permutations are laid end to end and cut into batches, so that every epoch has every
-  row once and every batch is full, even where n < batch_size.
+  Attributes:
+    batching: 'padded', 'bucketed' or 'packed'.
+    height: lines of a table.
+    shapes: widths of sources and targets that there are; a batch has the smallest that holds it.
   """
-  start = step * batch_size
-  epochs = range(start // n, (start + batch_size - 1) // n + 1)
-  rows = np.concatenate([order(n, seed, epoch) for epoch in epochs])
-  return rows[start - epochs[0] * n :][:batch_size]
+
+  def __init__(
+    self,
+    split: Encoded,
+    batch_size: int,
+    seed: int,
+    batching: str = 'padded',
+    unit: int = 1,
+  ):
+    """unit: what the lines of a packed table are a multiple of, so that it can be cut up evenly.
+
+    Raises ConfigError for another batching.
+    """
+    choose('batching', batching, BATCHINGS)
+    self.split, self.batch_size, self.seed, self.batching = split, batch_size, seed, batching
+    self._sources, self._targets = split.sources.lengths, split.targets.lengths
+    self._buckets = Bucketed(self._sources, batch_size, seed) if batching == 'bucketed' else None
+    self.height = self._best_height(unit) if batching == 'packed' else batch_size
+    if batching == 'padded':
+      self.shapes = _fixed_shapes(split)
+    else:
+      self.shapes = chosen_shapes(self.layout(step).widths for step in range(self._planned()))
+
+  def rows(self, step: int) -> np.ndarray:
+    """The examples of that step: int64 [batch_size]."""
+    if self._buckets:
+      return self._buckets.rows(step)
+    return train_rows(len(self.split), self.batch_size, self.seed, step)
+
+  def layout(self, step: int) -> Layout:
+    """Where the examples of that step stand."""
+    lay = packed if self.batching == 'packed' else one_a_line
+    return lay(self.rows(step), self._sources, self._targets, self.height)
+
+  def batch(self, step: int, host: int = 0, hosts: int = 1) -> Batch:
+    """'source' int32 [B,S] and 'target' int32 [B,T], and their segments where batches are packed.
+
+    host: which of `hosts` equal parts of the lines is made; all have the same shape.
+    """
+    whole = self.layout(step)
+    widths = fitting(whole.widths, self.shapes)
+    layout = whole if hosts == 1 else whole.part(host, hosts)
+    return filled(self.split, layout, widths, self.batching == 'packed')
+
+  def stream(self, start: int = 0, host: int = 0, hosts: int = 1, workers: int = 1):
+    """Endless batches from step `start` on, made ahead of time by that many threads."""
+    import grain
+
+    steps = grain.MapDataset.range(start, 2**40)
+    made = steps.map(lambda step: self.batch(int(step), host, hosts))
+    ahead = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=4 * workers)
+    return iter(made.to_iter_dataset(ahead))
+
+  def position(self, step: int) -> dict[str, Any]:
+    """Where a run stands, as JSON: all that decides the batches from `step` on."""
+    decides = {'seed': self.seed, 'batch_size': self.batch_size, 'batching': self.batching}
+    data = {'rows': len(self.split), 'data': self.split.fingerprint}
+    return {'step': step, **decides, 'height': self.height, **data}
+
+  def resumed(self, position: Mapping[str, Any]) -> int:
+    """The step of a position.  Raises StorageError if these are other batches than it is of."""
+    mine = self.position(0)
+    if wrong := [name for name in mine if name != 'step' and position.get(name) != mine[name]]:
+      raise StorageError(
+        'The data is not what the run was trained on so far.',
+        where=', '.join(wrong),
+        expected=', '.join(str(position.get(name)) for name in wrong),
+        got=', '.join(str(mine[name]) for name in wrong),
+        fix='go on with the same data and settings, or start a new run',
+      )
+    return int(position['step'])
+
+  def useful(self, steps: int) -> float:
+    """The share of the ids in the tables of the first steps that are no padding."""
+    full = area = 0
+    for step in range(steps):
+      rows, layout = self.rows(step), self.layout(step)
+      full += int(self._sources[rows].sum() + self._targets[rows].sum())
+      area += layout.height * sum(fitting(layout.widths, self.shapes))
+    return full / area
+
+  def _planned(self) -> int:
+    epoch = -(-len(self.split) // self.batch_size)
+    return min(max(3 * epoch, 1), PLANNED)
+
+  def _best_height(self, unit: int) -> int:
+    """How many lines cost least: few waste less, but attention grows with their length."""
+    heights = sorted({-(-max(self.batch_size // k, 1) // unit) * unit for k in (2, 3, 4, 6, 8, 16)})
+    steps = range(min(self._planned(), TRIED))
+
+    def cost(height: int) -> float:
+      layouts = (packed(self.rows(s), self._sources, self._targets, height) for s in steps)
+      return sum(height * sum(each.widths) * (1 + each.widths[0] / ATTENTION) for each in layouts)
+
+    return min(heights, key=cost)
 
 
 def train_batches(
-  split: Encoded, batch_size: int, seed: int, start_step: int = 0
+  split: Encoded, batch_size: int, seed: int, start_step: int = 0, batching: str = 'padded'
 ) -> Iterator[Batch]:
   """Endless batches from `start_step` on: 'source' int32 [B,S], 'target' int32 [B,T].
 
-  The rows are those of `train_rows`; PAD fills the ends.
+  The rows are those of `train_rows`; PAD fills the ends. See `Batches`.
   """
-  edges, width = _edges(split.max_source), split.target_width
-  n, step = len(split), start_step
+  batches, step = Batches(split, batch_size, seed, batching), start_step
   while True:
-    rows = train_rows(n, batch_size, seed, step)
-    yield _batch(split, rows, batch_size, edges, width)
+    yield batches.batch(step)
     step += 1
 
 
@@ -65,25 +150,27 @@ def eval_batches(split: Encoded, batch_size: int) -> Iterator[Batch]:
   'rows' are indices into the split; -1 marks the empty rows that fill the last batch. The longest
   come first because a batch that does not fit into memory should say so at once.
   """
-  edges, width = _edges(split.max_source), split.target_width
+  shapes = _fixed_shapes(split)
   by_length = np.argsort(-split.sources.lengths, kind='stable')
   for start in range(0, len(split), batch_size):
     rows = by_length[start : start + batch_size]
-    batch = _batch(split, rows, batch_size, edges, width)
+    layout = one_a_line(rows, split.sources.lengths, split.targets.lengths, batch_size)
+    shape = fitting(layout.widths, shapes)
     filler = np.full(batch_size - len(rows), -1)
-    yield batch | {'rows': np.concatenate([rows, filler])}
+    yield filled(split, layout, shape) | {'rows': np.concatenate([rows, filler])}
 
 
-def _edges(max_source: int) -> list[int]:
-  return [edge for edge in WIDTHS if edge < max_source] + [max_source]
+def _fixed_shapes(split: Encoded) -> list[Shape]:
+  widths = [width for width in WIDTHS if width < split.max_source] + [split.max_source]
+  return [(width, split.target_width) for width in widths]
 
 
-def _batch(
-  split: Encoded, rows: np.ndarray, batch_size: int, edges: Sequence[int], target_width: int
-) -> Batch:
-  # Always new arrays: on a CPU, JAX may go on reading the memory of a batch after the hand-over.
-  width = bucket(int(split.sources.lengths[rows].max()), edges)
-  return {
-    'source': split.sources.padded(rows, batch_size, width, PAD),
-    'target': split.targets.padded(rows, batch_size, target_width, PAD),
-  }
+def filled(split: Encoded, layout: Layout, shape: Shape, segments: bool = False) -> Batch:
+  """The tables of a layout, in that shape."""
+  out = {}
+  both = ('source', split.sources, layout.source_at), ('target', split.targets, layout.target_at)
+  for (name, texts, at), width in zip(both, shape):
+    out[name] = table(texts, layout, at, width, PAD)
+    if segments:
+      out[f'{name}_segments'] = segment_table(texts, layout, at, width)
+  return out

@@ -52,17 +52,3 @@ class Ragged:
   def lengths(self) -> np.ndarray:
     """Ids of each text: int64 [n]."""
     return np.diff(self.offsets)
-
-  def padded(self, rows: np.ndarray, height: int, width: int, fill: int) -> np.ndarray:
-    """A new table of the texts of `rows`, one a line: int32 [height, width].
-
-    `fill` stands after each text and in the lines that are left. Raises ValueError for a text that
-    is longer than the width.
-    """
-    lengths = self.lengths[rows][:, None]
-    if len(rows) and lengths.max() > width:
-      raise ValueError(f'a text of {lengths.max()} ids does not fit into {width}')
-    table, columns = np.full((height, width), fill, np.int32), np.arange(width)
-    taken = columns < lengths
-    table[: len(rows)][taken] = self.ids[(self.offsets[rows][:, None] + columns)[taken]]
-    return table

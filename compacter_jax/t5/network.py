@@ -4,7 +4,7 @@ Shapes: B batch, S source length, T target length, D d_model, V vocabulary.
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,18 @@ from compacter_jax.t5.config import Config
 from compacter_jax.t5.layers import Dense
 from compacter_jax.t5.mode import Mode
 from compacter_jax.t5.stack import Stack
+
+
+class Segments(NamedTuple):
+  """Which example of its row each id is of, from 1; 0 is padding.  source: [B,S], target: [B,T]."""
+
+  source: Array
+  target: Array
+
+
+def same_segment(queries: Array, keys: Array) -> Array:
+  """Who sees whom.  queries: [B,Q] segments, keys: [B,T] -> [B,Q,T] bool."""
+  return (queries[:, :, None] == keys[:, None]) & (keys[:, None] > 0)
 
 
 class T5(nn.Module):
@@ -39,23 +51,34 @@ class T5(nn.Module):
       self.lm_head = Dense(cfg.d_model, cfg.vocab, cfg.d_model**-0.5, dtype)
 
   def __call__(
-    self, source: Array, target: Array, graft: Graft = Graft(), live: Collection[str] = ()
+    self,
+    source: Array,
+    target: Array,
+    graft: Graft = Graft(),
+    live: Collection[str] = (),
+    segments: Segments | None = None,
   ) -> Array:
     """Teacher-forced logits.  source: [B,S] ids, target: [B,T] ids to the right -> [B,T,V] float32.
 
     target: the decoder's input, that is the labels shifted right by one.
     live: paths of weights that are trained (all others are looked up in place).
+    segments: where several examples stand in a row.
     """
-    memory, mask = self.encode(source, graft, live)
-    length = target.shape[1]
-    causal = mask_bias(jnp.tri(length, dtype=bool))[None, None]
+    visible = jnp.tri(target.shape[1], dtype=bool)[None]
+    memory, mask = self.encode(source, graft, live, segments)
+    if segments is not None:
+      mine, theirs = segments.target, segments.source
+      visible = visible & same_segment(mine, mine)
+      memory_mask = mask_bias(same_segment(mine, theirs)[:, None])
+    else:
+      memory_mask = mask_bias(mask[:, None, None])
     y = self.decoder(
       self.embed(target),
       graft,
       live,
-      mask=causal,
+      mask=mask_bias(visible)[:, None],
       memory=memory,
-      memory_mask=mask_bias(mask[:, None, None]),
+      memory_mask=memory_mask,
     )
     return self.head(y, graft)
 
@@ -63,13 +86,22 @@ class T5(nn.Module):
     """ids: [B,T] -> [B,T,D]."""
     return self.token_embedding[ids].astype(jnp.dtype(self.mode.dtype))
 
-  def encode(self, source: Array, graft: Graft, live: Collection[str] = ()):
+  def encode(
+    self,
+    source: Array,
+    graft: Graft,
+    live: Collection[str] = (),
+    segments: Segments | None = None,
+  ):
     """source: [B,S] ids -> the encoder's output [B,S',D] and its mask [B,S'].
 
-    S' is S plus whatever the method prepends.
+    S' is S plus whatever the method prepends; where there are segments it may prepend nothing.
     """
     x, mask = graft.prompt(self.embed(source), source != self.cfg.pad_id)
-    return self.encoder(x, graft, live, mask=mask_bias(mask[:, None, None])), mask
+    visible = mask[:, None]
+    if segments is not None:
+      visible = same_segment(segments.source, segments.source)
+    return self.encoder(x, graft, live, mask=mask_bias(visible[:, None])), mask
 
   def head(self, y: Array, graft: Graft) -> Array:
     """y: [B,T,D] -> logits [B,T,V] in float32."""
