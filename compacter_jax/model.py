@@ -68,7 +68,7 @@ class Model:
 
   def check_packing(self) -> None:
     """Raises ConfigError where examples cannot share a row."""
-    if self.specs().prompt:
+    if jax.tree.leaves(self.specs().prompt):
       raise ConfigError(
         'A prompt in front of each source cannot be packed.',
         where='batching',

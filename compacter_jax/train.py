@@ -91,6 +91,7 @@ class Progress:
     step: steps taken so far.
     loss, grad_norm: means over those steps.
     examples_per_second, seconds_per_step: speeds over those steps.
+    waited: share of the time in which the host waited for data.
   """
 
   step: int
@@ -98,6 +99,7 @@ class Progress:
   grad_norm: float
   examples_per_second: float
   seconds_per_step: float
+  waited: float
 
 
 def fit(
@@ -117,11 +119,13 @@ def fit(
   Raises:
     NumericsError: a loss or gradient was not finite; names the first such step.
   """
-  clock, waiting = time.perf_counter(), []
+  clock, waited, waiting = time.perf_counter(), 0.0, []
   for i in range(start, until):
+    asked = time.perf_counter()
     batch: Any = next(batches)
+    waited += time.perf_counter() - asked
     state, metrics = step(state, frozen, batch)
-    waiting.append((i + 1, len(batch['source']), metrics))
+    waiting.append((i + 1, examples_in(batch), metrics))
     last = i + 1 == until
     if last or (i + 1) % every == 0:
       done = waiting if last else waiting[:-1]
@@ -130,8 +134,17 @@ def fit(
         loss, norm = _means(done)
         clock, seconds = time.perf_counter(), time.perf_counter() - clock
         examples = sum(size for _, size, _ in done)
-        report(Progress(done[-1][0], loss, norm, examples / seconds, seconds / len(done)))
+        speeds = examples / seconds, seconds / len(done), waited / seconds
+        report(Progress(done[-1][0], loss, norm, *speeds))
+        waited = 0.0
   return state
+
+
+def examples_in(batch: dict[str, np.ndarray]) -> int:
+  """How many examples a batch holds, packed or one to a line."""
+  if 'source_segments' in batch:
+    return int(batch['source_segments'].max(1).sum())
+  return len(batch['source'])
 
 
 def _means(done: list[tuple[int, int, Metrics]]) -> tuple[float, float]:

@@ -64,6 +64,8 @@ def read(job: Job) -> Inputs:
   method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
   model = Model(cfg, method, job.dtype, job.remat)
   model.specs()  # raises at once where the method does not fit this T5
+  if job.data.batching == 'packed':
+    model.check_packing()
   limits = job.data.max_source, job.data.max_target, cfg.vocab, job.data.allow_target_truncation
   cache = data.TokenCache(job.data.cache)
   splits = {}
@@ -156,7 +158,7 @@ def _train(job: Job, inputs: Inputs, total: int, every: int, console: Console, l
   optimizer = optim.build(job.optim, total)
   step = train.make_step(model, optimizer, job.seed, job.accumulate)
   state = train.start(tuned, optimizer)
-  batches = data.train_batches(inputs.splits['train'], job.batch_size, job.seed)
+  batches = training(job, inputs.splits['train']).stream()
   best, best_score = None, -math.inf
 
   def note(**fields):
@@ -178,6 +180,12 @@ def _train(job: Job, inputs: Inputs, total: int, every: int, console: Console, l
     if best is None or scores['average'] > best_score:
       best, best_score = jax.device_get(state.tuned), scores['average']
   return jax.tree.map(jax.numpy.asarray, best), history
+
+
+def training(job: Job, split: Encoded) -> data.Batches:
+  """The batches of the run."""
+  kind, unit = job.data.batching, job.accumulate
+  return data.Batches(split, job.batch_size, job.seed, kind, unit)
 
 
 def _evaluate(job: Job, inputs: Inputs, tuned, part: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ class Data:
     style: of the texts: 'compacter', 't5' or 'corrected'.
     dir: folder with the task's files.
     prefix: whether the task's name leads each source; the paper does so unless adapters train.
+    batching: 'padded', 'bucketed' or 'packed'.
     max_source, max_target: longest texts in ids, the end token counted.
     allow_target_truncation: whether longer targets are cut, and counted, instead of an error.
     seed: of the splits; 42 are the paper's.
@@ -32,6 +33,7 @@ class Data:
   style: str
   dir: str
   prefix: bool
+  batching: str
   max_source: int
   max_target: int
   allow_target_truncation: bool
@@ -44,6 +46,7 @@ class Data:
 
   def __post_init__(self):
     choose('data.style', self.style, ('compacter', 't5', 'corrected'))
+    choose('data.batching', self.batching, ('padded', 'bucketed', 'packed'))
     for field in 'max_source', 'max_target':
       within(f'data.{field}', getattr(self, field), 2)
     for field in 'seed', 'max_train', 'max_validation', 'max_test', 'max_bad_rows':

@@ -17,6 +17,7 @@ from flax import traverse_util
 
 from compacter_jax import adapter_file, methods, sharding
 from compacter_jax.chaining import chain
+from compacter_jax.errors import ConfigError
 from compacter_jax.graft import Graft, Hook
 from compacter_jax.method import Method, Tuned, count, init, is_spec
 from compacter_jax.methods.adapter import Adapter
@@ -36,7 +37,7 @@ from compacter_jax.model import Model, shift_right
 from compacter_jax.t5 import decode
 from compacter_jax.t5.config import Config, shapes
 from compacter_jax.t5.mode import Mode
-from compacter_jax.t5.network import T5
+from compacter_jax.t5.network import T5, Segments
 from compacter_jax.t5.stack import Stack
 
 CFG = Config(
@@ -374,6 +375,40 @@ def test_cached_decoding_gives_the_same_logits(case):
     return decode.stepwise_logits(T5(CFG, Mode()), params, grafted, *inputs())
 
   assert close(jit(stepwise)(tuned, frozen()), logits(case.method, tuned), 1e-5)
+
+
+def pairs(table, fill):
+  """Every two rows of a table laid behind one another without padding, and whose each id is."""
+  packed = np.full((len(table) // 2, 2 * table.shape[1]), fill, np.int32)
+  numbers = np.zeros_like(packed)
+  for line, row in enumerate(np.asarray(table)):
+    ids, start = row[row != fill], np.count_nonzero(numbers[line // 2])
+    packed[line // 2, start : start + len(ids)] = ids
+    numbers[line // 2, start : start + len(ids)] = line % 2 + 1
+  return jnp.asarray(packed), jnp.asarray(numbers)
+
+
+@thorough
+def test_packed_examples_do_not_see_each_other(case):
+  model, tuned = Model(CFG, case.method), noisy(case.method)
+  if jax.tree.leaves(model.specs().prompt, is_leaf=is_spec):
+    with pytest.raises(ConfigError, match='prompt'):
+      model.check_packing()
+    return
+  model.check_packing()
+  (source, mine), (target, theirs) = (pairs(batch()[k], CFG.pad_id) for k in ('source', 'target'))
+
+  def packed_logits(tuned, weights):
+    segments = Segments(mine, theirs)
+    fed = shift_right(target, CFG, segments)
+    return model.logits(tuned, weights, source, fed, segments=segments)
+
+  got = np.asarray(jit(packed_logits)(tuned, frozen()))
+  want = logits(case.method, tuned)[np.asarray(batch()['target']) != CFG.pad_id]
+  in_order = []
+  for line in range(len(got)):
+    in_order += [got[line][np.asarray(theirs)[line] == segment] for segment in (1, 2)]
+  assert close(np.concatenate(in_order), want, 1e-5)
 
 
 @every

@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compacter_jax.data.encoding import encode
-from compacter_jax.data.pipeline import bucket, eval_batches, order, train_batches, train_rows
+from compacter_jax.data.order import train_rows
+from compacter_jax.data.pipeline import BATCHINGS, Batches, eval_batches, train_batches
 from compacter_jax.data.tasks import Example
+from compacter_jax.errors import ConfigError, StorageError
 from tests.data.characters import Characters
 
 
@@ -23,40 +26,6 @@ def numbered(n):
 
 def rows_of(batch):
   return ((batch['source'] > 1).sum(1) - 1).tolist()
-
-
-@pytest.mark.parametrize(('length', 'edge'), [(1, 16), (16, 16), (17, 32), (33, 40), (40, 40)])
-def test_buckets(length, edge):
-  assert bucket(length, [16, 32, 40]) == edge
-
-
-def test_an_order_is_a_permutation_fixed_by_its_arguments():
-  first = order(100, seed=1, epoch=2)
-  assert sorted(first) == list(range(100))
-  order.cache_clear()
-  assert np.array_equal(first, order(100, seed=1, epoch=2))
-  for seed, epoch in ((1, 3), (2, 2), (2, 1)):
-    assert not np.array_equal(first, order(100, seed, epoch))
-  with pytest.raises(ValueError, match='read-only'):
-    first[0] = 1
-
-
-def test_the_order_is_the_same_for_ever():
-  # Recorded: a checkpoint's step means these rows, on every machine and in every release.
-  assert order(8, seed=42, epoch=0).tolist() == RECORDED_ORDER
-  assert train_rows(8, 3, 42, 2)[:2].tolist() == RECORDED_ORDER[6:]
-
-
-RECORDED_ORDER = [7, 0, 4, 2, 1, 3, 5, 6]
-
-
-@given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 99))
-def test_every_epoch_has_every_row_once(n, batch_size, seed):
-  steps = -(-3 * n // batch_size)
-  stream = np.concatenate([train_rows(n, batch_size, seed, step) for step in range(steps)])
-  assert len(stream) == steps * batch_size
-  for epoch in range(3):
-    assert sorted(stream[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 5, 12])
@@ -141,3 +110,99 @@ def test_rows_of_one_length_are_evaluated_in_their_order():
   lengths = [i % 3 for i in range(300)]  # sorts that are not stable still are for a few rows
   batches = eval_batches(encoded(lengths), 300)
   assert next(batches)['rows'].tolist() == sorted(range(300), key=lambda row: -lengths[row])
+
+
+# Batchings, hosts and positions.
+
+
+def packable(n=37):
+  rng = np.random.default_rng(0)
+  return encoded(rng.integers(0, 20, n), target='bc')
+
+
+def texts_in(batch):
+  """Every (source, target) of a batch, in any order."""
+  out = []
+  tables = [batch['source'], batch['target']]
+  numbers = [batch.get(f'{name}_segments', table > 0) for name, table in zip(KEYS, tables)]
+  for source, target, at, under in zip(*tables, *numbers):
+    for segment in range(1, at.max() + 1):
+      out.append((*source[at == segment], -1, *target[under == segment]))
+  return sorted(out)
+
+
+KEYS = 'source', 'target'
+
+
+@pytest.mark.parametrize('batching', BATCHINGS)
+def test_a_batch_holds_the_rows_of_its_step(batching):
+  split = packable()
+  batches = Batches(split, 8, 3, batching)
+  for step in range(12):
+    rows = batches.rows(step)
+    want = sorted((*split.sources[row], -1, *split.targets[row]) for row in rows)
+    assert texts_in(batches.batch(step)) == want
+    if batching != 'bucketed':
+      assert np.array_equal(rows, train_rows(37, 8, 3, step))
+
+
+@pytest.mark.parametrize('batching', BATCHINGS)
+def test_over_three_epochs_every_position_host_and_worker_count_gives_the_same(batching):
+  split, size, steps = packable(), 8, 3 * 37 // 8 + 1
+  batches = Batches(split, size, 1, batching, unit=4)
+  whole = [batches.batch(step) for step in range(steps)]
+  for start in range(steps):
+    resumed = Batches(split, size, 1, batching, unit=4)
+    step = resumed.resumed(json.loads(json.dumps(batches.position(start))))
+    stream = resumed.stream(step, workers=start % 3 + 1)
+    for want in whole[start:]:
+      got = next(stream)
+      assert want.keys() == got.keys()
+      assert all(np.array_equal(want[key], got[key]) for key in want)
+  for hosts in 2, 4:
+    for step, want in enumerate(whole):
+      parts = [batches.batch(step, host, hosts) for host in range(hosts)]
+      assert all(np.array_equal(np.concatenate([p[k] for p in parts]), want[k]) for k in want)
+
+
+@pytest.mark.parametrize('batching', ['bucketed', 'packed'])
+def test_shapes_are_few_and_hold_what_is_planned(batching):
+  rng = np.random.default_rng(1)
+  split = encoded(rng.integers(0, 60, 800), target='bc')
+  batches = Batches(split, 16, 0, batching)
+  seen = {tuple(batches.batch(step)[k].shape for k in KEYS) for step in range(150)}
+  assert 1 < len(seen) <= len(batches.shapes) <= 8
+  padded = Batches(split, 16, 0)
+  assert batches.useful(150) > 0.85 > padded.useful(150) + 0.2
+
+
+def test_bucketed_rows_of_a_batch_are_of_like_length():
+  split = encoded(np.random.default_rng(1).integers(0, 60, 800))
+  spread = lambda batches: np.mean(
+    [np.ptp(split.sources.lengths[batches.rows(step)]) for step in range(50)]
+  )
+  assert spread(Batches(split, 16, 0, 'bucketed')) < 0.1 * spread(Batches(split, 16, 0))
+
+
+@pytest.mark.parametrize(
+  'other',
+  [
+    {'seed': 2},
+    {'batch_size': 4},
+    {'batching': 'padded'},
+    {'split': packable(36)},
+    {'unit': 3},
+  ],
+)
+def test_a_position_of_other_batches_is_refused(other):
+  mine = {'split': packable(), 'batch_size': 8, 'seed': 1, 'batching': 'packed', 'unit': 1}
+  position = Batches(**mine).position(3)
+  assert Batches(**mine).resumed(position) == 3
+  name = {'split': 'data', 'unit': 'height'}.get(*other, *other)
+  with pytest.raises(StorageError, match=name):
+    Batches(**(mine | other)).resumed(position)
+
+
+def test_an_unknown_batching_is_refused():
+  with pytest.raises(ConfigError, match="did you mean 'packed'"):
+    Batches(packable(), 8, 0, 'pack')

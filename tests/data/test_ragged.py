@@ -18,24 +18,6 @@ def test_texts_are_kept_as_they_are(texts):
   assert all(ids.dtype == np.int32 for ids in ragged)
 
 
-@given(TEXTS, st.data())
-def test_a_table_is_that_of_a_loop_over_its_rows(texts, data):
-  rows = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=9))
-  height = len(rows) + data.draw(st.integers(0, 2))
-  width = max(len(texts[row]) for row in rows) + data.draw(st.integers(0, 2))
-  want = np.full((height, width), 7, np.int32)
-  for line, row in zip(want, rows):
-    line[: len(texts[row])] = texts[row]
-  table = Ragged.of(texts).padded(np.array(rows), height, width, fill=7)
-  assert table.dtype == np.int32
-  np.testing.assert_array_equal(table, want)
-
-
-def test_a_text_that_does_not_fit_is_not_cut_by_chance():
-  with pytest.raises(ValueError, match='3 ids does not fit into 2'):
-    Ragged.of([[1], [1, 2, 3]]).padded(np.array([0, 1]), 2, 2, fill=0)
-
-
 def test_rows_are_views_that_nobody_changes():
   ragged = Ragged.of([[1, 2], [3]])
   assert np.shares_memory(ragged[0], ragged.ids)
