@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -83,6 +84,10 @@ def test_the_fingerprint_is_that_of_the_file_in_any_process(model, folder, t5):
   assert t5.fingerprint == hashlib.sha256(model).hexdigest()
   (folder / 'spiece.model').write_bytes(trained(vocab_size=41))
   assert load_tokenizer(folder).fingerprint != t5.fingerprint
+
+
+def test_the_library_that_tokenises_is_told_with_its_version(t5):
+  assert t5.library == f'sentencepiece {metadata.version("sentencepiece")}'
 
 
 @pytest.mark.parametrize(
@@ -180,6 +185,7 @@ def test_other_tokenizers_load_through_transformers(byt5):
   assert tokenizer.encode_all(['a', '']) == [[ord('a') + 3, 1], [1]]
   assert tokenizer.encode_all([]) == []
   assert tokenizer.decode([0, *tokenizer.encode('ab c'), 0, 10**6]) == 'ab c'
+  assert f'transformers {metadata.version("transformers")}, tokenizers' in tokenizer.library
 
 
 def test_the_fingerprint_of_another_tokenizer_is_stable_across_processes(byt5):
