@@ -27,7 +27,9 @@ def load_state(path: str | Path, like: Any, about: str) -> Any:
   """
   found = tensor_file.metadata(path).get('about')
   if found != about:
-    raise WeightsError('This state is of another run.', where=str(path), expected=about, got=found)
+    raise WeightsError(
+      'This state is of another run.', where=str(path), expected=about, got=str(found)
+    )
   arrays, wanted = tensor_file.read(path), _named(like)
   kind = lambda leaves: {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
   if kind(arrays) != kind(wanted):

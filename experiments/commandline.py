@@ -1,5 +1,6 @@
 """The command line: flags to a checked job, errors without tracebacks."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +21,20 @@ def start(
   main: Callable[[Any, Any], None],
   doc: str | None,
   build: Callable[[dict[str, Any]], Any] | None = None,
+  default: Path | None = None,
+  writes: bool = True,
 ) -> None:
   """Parses --config and --workdir, checks every setting, and calls `main(job, workdir)`.
 
   build: makes the job of plain settings; by default that of a fine-tuning run.
+  default: the config where none is given. writes: whether there must be a workdir.
+
   A CompacterError is printed and ends the program with the error's exit code.
   """
   config = config_flags.DEFINE_config_file('config', help_string='The experiment: a config file.')
   workdir = flags.DEFINE_string('workdir', None, 'The folder to fill; must hold no other run.')
+  if default and not any(re.match('--?config(=|$)', arg) for arg in sys.argv[1:]):
+    sys.argv.append(f'--config={default}')
   sys.modules['__main__'].__doc__ = doc
 
   def parse(argv):
@@ -40,7 +47,8 @@ def start(
     return rest
 
   def checked(argv):
-    for name, given in ('config', flags.FLAGS['config'].present), ('workdir', workdir.value):
+    needed = {'config': flags.FLAGS['config'].present, 'workdir': workdir.value or not writes}
+    for name, given in needed.items():
       if not given:
         raise ConfigError(f'--{name} is missing.', fix=EXAMPLE)
     if len(argv) > 1:

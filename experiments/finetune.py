@@ -21,10 +21,9 @@ from compacter_jax.errors import StorageError
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config
 from compacter_jax.weights import Flat
+from experiments import rows
 from experiments.console import Console
 from experiments.schema import Job
-
-PARTS = 'train', 'validation', 'test'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Inputs:
   Attributes:
     model: T5 with the method grafted on.
     frozen: all of T5's weights by path. base: their fingerprint.
-    splits: the rows as ids, by 'train', 'validation' and 'test'.
+    splits: the rows as ids, by 'train', 'validation' and 'test'. drawn: which rows they are.
     bad_rows: how many unusable rows were left out, by the file's path.
     cache_notes: why ids that were kept could not be used, or new ones not kept.
   """
@@ -45,6 +44,7 @@ class Inputs:
   frozen: Flat
   base: str
   splits: dict[str, Encoded]
+  drawn: dict[str, Any]
   bad_rows: dict[str, int]
   cache_notes: list[str]
 
@@ -52,14 +52,10 @@ class Inputs:
 def read(job: Job) -> Inputs:
   """Reads and checks everything, cheapest first; nothing is compiled, only the cache written."""
   train.check_batch(job.batch_size, job.accumulate)
-  task = data.task_named(job.data.task, job.data.style)
-  bad = data.BadRows(job.data.max_bad_rows)
-  source = data.source_of(task, job.data.dir, bad)
+  task, splits, bad_rows = rows.read(job.data)
   folder = cj.t5.resolve(job.model)
   tokenizer = data.load_tokenizer(job.tokenizer or folder)
   data.check_answers(task, tokenizer)
-  caps = {f'max_{part}': getattr(job.data, f'max_{part}') or None for part in PARTS}
-  rows = data.paper_splits(source, task, job.data.seed, **caps)
   cfg, frozen = weights(job, folder)
   method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
   model = Model(cfg, method, job.dtype, job.remat)
@@ -67,15 +63,12 @@ def read(job: Job) -> Inputs:
   if job.data.batching == 'packed':
     model.check_packing()
   limits = job.data.max_source, job.data.max_target, cfg.vocab, job.data.allow_target_truncation
-  cache = data.TokenCache(job.data.cache)
-  splits = {}
-  for part in PARTS:
-    asked = task if part == 'test' else data.trained_on(task)
-    kept = [row for row in getattr(rows, part) if part != 'train' or asked.teaches(row)]
-    texts = [each for row in kept for each in data.examples(asked, row, job.data.prefix)]
-    splits[part] = cache.encode(texts, tokenizer, *limits)
-  base, notes = cj.fingerprint(frozen), cache.notes
-  return Inputs(task, tokenizer, model, frozen, base, splits, bad.left_out, notes)
+  cache, encoded = data.TokenCache(job.data.cache), {}
+  for name, part in splits.parts().items():
+    texts = [each for row in part.rows for each in data.examples(part.task, row, job.data.prefix)]
+    encoded[name] = cache.encode(texts, tokenizer, *limits)
+  base, drawn = cj.fingerprint(frozen), rows.told(splits)
+  return Inputs(task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes)
 
 
 def weights(job: Job, folder: str | Path) -> tuple[Config, Flat]:
@@ -127,6 +120,7 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
     'task': inputs.task.name,
     **scores,
     'rows': {part: len(split) for part, split in inputs.splits.items()},
+    'splits': inputs.drawn,
     'bad_rows': inputs.bad_rows,
     'truncated': {part: split.truncated for part, split in inputs.splits.items()},
     'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
@@ -211,6 +205,12 @@ def _announce(job: Job, inputs: Inputs, total: int) -> str:
     )
   for path, count in inputs.bad_rows.items():
     lines.append(f'note: {count} unusable rows of {path} are left out')
+  twice = inputs.drawn['duplicates']['train, test']
+  if twice['same'] + twice['other']:
+    lines.append(
+      f'note: {twice["same"]} test rows are training rows too; of {twice["other"]} more the text '
+      'is, with another answer'
+    )
   for part, split in inputs.splits.items():
     if split.truncated:
       lines.append(f'note: {split.truncated} {part} sources are cut to {job.data.max_source} ids')

@@ -18,10 +18,11 @@ from compacter_jax import methods, optim, settings, train
 from compacter_jax.data.corpus import chunks_of, corpus_files, token_stream
 from compacter_jax.data.denoising import Denoising
 from compacter_jax.data.order import train_rows
+from compacter_jax.data.pipeline import Batch
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.data.vocabulary import train_vocabulary
 from compacter_jax.errors import ConfigError, StorageError
-from compacter_jax.model import Batch, Model
+from compacter_jax.model import Model
 from compacter_jax.optim import Optim
 from compacter_jax.settings import within
 from compacter_jax.state_file import load_state, save_state

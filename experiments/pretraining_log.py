@@ -50,9 +50,10 @@ def plot_loss(folder: Path) -> Path:
   figure = Figure(figsize=(7, 4), layout='constrained')
   FigureCanvasAgg(figure)
   axes, notes = figure.subplots(), read_notes(folder)
-  for key, style in (('loss', {'lw': 1}), ('dev_loss', {'marker': 'o', 'ms': 3})):
-    points = [(note['step'], note[key]) for note in notes if key in note]
-    axes.plot(*zip(*points), label=key.replace('_', ' '), **style)
+  for key, marker in (('loss', ''), ('dev_loss', 'o')):
+    told = [note for note in notes if key in note]
+    steps, values = ([note[name] for note in told] for name in ('step', key))
+    axes.plot(steps, values, label=key.replace('_', ' '), marker=marker)
   last = [note['dev_loss'] for note in notes if 'dev_loss' in note][-1]
   axes.set(xlabel='step', ylabel='cross entropy per target id (nats)', title=f'dev loss {last:.3f}')
   axes.grid(alpha=0.3)

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from compacter_jax import methods, settings
+from compacter_jax.data.permutation import SEEDS
+from compacter_jax.data.protocols import PROTOCOLS
+from compacter_jax.data.sampling import Sample
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Method
 from compacter_jax.optim import Optim
@@ -23,8 +26,9 @@ class Data:
     batching: 'padded', 'bucketed' or 'packed'.
     max_source, max_target: longest texts in ids, the end token counted.
     allow_target_truncation: whether longer targets are cut, and counted, instead of an error.
+    splits: how parts are carved out of the official splits: one of `protocols.PROTOCOLS`.
     seed: of the splits; 42 are the paper's.
-    max_train, max_validation, max_test: caps on the rows; 0 takes all.
+    sample_seed, max_train, max_validation, max_test, balanced, shots: as `Sample` has them.
     max_bad_rows: how many unusable rows of a file are left out, and counted, before it is an error.
     cache: folder where ids are kept; 'auto' is the user's own, '' keeps nothing.
   """
@@ -37,10 +41,14 @@ class Data:
   max_source: int
   max_target: int
   allow_target_truncation: bool
+  splits: str
   seed: int
+  sample_seed: int
   max_train: int
   max_validation: int
   max_test: int
+  balanced: bool
+  shots: int
   max_bad_rows: int
   cache: str
 
@@ -49,8 +57,15 @@ class Data:
     choose('data.batching', self.batching, ('padded', 'bucketed', 'packed'))
     for field in 'max_source', 'max_target':
       within(f'data.{field}', getattr(self, field), 2)
-    for field in 'seed', 'max_train', 'max_validation', 'max_test', 'max_bad_rows':
-      within(f'data.{field}', getattr(self, field), 0)
+    choose('data.splits', self.splits, PROTOCOLS)
+    within('data.seed', self.seed, 0, SEEDS - 1)
+    within('data.max_bad_rows', self.max_bad_rows, 0)
+    self.sample()  # raises for what cannot be
+
+  def sample(self) -> Sample:
+    """How many rows are taken of each part."""
+    most = self.max_train, self.max_validation, self.max_test
+    return Sample(*most, self.sample_seed, self.balanced, self.shots)
 
 
 @dataclasses.dataclass(frozen=True)

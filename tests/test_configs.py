@@ -194,6 +194,12 @@ BAD = {
   'a label that is none': (['--config.data.dir={files}/label'], 3, 'train.tsv:1012'),
   'a hidden label': (['--config.data.dir={files}/hidden'], 3, 'unlabelled'),
   'too many columns': (['--config.data.dir={files}/columns'], 3, 'train.tsv:1012'),
+  'no such splits': (['--config.data.splits=standard'], 2, 'official'),
+  'a seed of splits': (['--config.data.seed=4294967296'], 2, 'data.seed'),
+  'a seed of samples': (['--config.data.sample_seed=-2'], 2, 'data.sample_seed'),
+  'too large a sample': (['--config.data.max_train=11'], 3, 'at most 10'),
+  'too many shots': (['--config.data.shots=3'], 3, 'shots=2 works'),
+  'balanced, but how many': (['--config.data.balanced=True'], 2, 'max_train=N'),
   'too few rows': (['--config.data.dir={files}/few'], 3, '1001'),
   'no such model': (['--config.model={files}/absent'], 4, 'absent'),
   'a weight that is no number': (['--config.model={files}/t5-nan'], 4, 'DenseReluDense.wo'),
@@ -222,7 +228,7 @@ def test_missing_flags_are_named(tmp_path):
   assert '--config is missing' in done.stderr
 
 
-@pytest.mark.parametrize('module', ['run', 'count', 'quickstart', 'compare'])
+@pytest.mark.parametrize('module', ['run', 'count', 'quickstart', 'compare', 'splits'])
 def test_help_answers_at_once(module):
   begin = time.perf_counter()
   done = subprocess.run(

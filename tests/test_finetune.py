@@ -14,7 +14,7 @@ from compacter_jax import evaluate, t5
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import DataError, StorageError
 from compacter_jax.train import Progress
-from experiments import finetune, quickstart, schema
+from experiments import finetune, quickstart, rows, schema
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
 
@@ -72,6 +72,7 @@ def test_a_run_leaves_all_it_promises(base, tmp_path, capsys):
   assert results['rows'] == {'train': 40, 'validation': 40, 'test': 40}
   assert results['parameters']['trained'] < results['parameters']['base']
   assert results['peak_bytes'] > 1e7
+  assert results['splits'] == rows.told(rows.read(settings.data)[1])
   assert results['versions']['jax'] == jax.__version__
   shown = capsys.readouterr().out
   assert 'step 6/6' in shown
@@ -123,7 +124,7 @@ def test_rows_that_are_left_out_are_told(base, tmp_path, capsys):
   rows = 'gj04\t1\t\tIt fell.\ngj04\t0\t*\tIt fall.\n' * 5
   (tmp_path / 'train.tsv').write_text(rows + 'cut\n')
   (tmp_path / 'dev.tsv').write_text(rows)
-  files = {'task': 'cola', 'dir': str(tmp_path), 'max_bad_rows': 1}
+  files = {'task': 'cola', 'dir': str(tmp_path), 'max_bad_rows': 1, 'max_train': 0}
   settings = job(base, steps=1, eval_every=1, data=files)
   results = finetune.run(settings, finetune.read(settings), tmp_path / 'w')
   assert results['bad_rows'] == {str(tmp_path / 'train.tsv'): 1}
@@ -181,7 +182,8 @@ def test_rows_that_teach_nothing_are_for_evaluation_only(base, tmp_path):
   rows = [record | {'target': spans, 'label': label} for label in (True, False, False)]
   for name in 'train', 'val':
     (tmp_path / f'{name}.jsonl').write_text('\n'.join(map(json.dumps, rows * 2)))
-  inputs = finetune.read(job(base, data={'task': 'wsc', 'style': 't5', 'dir': str(tmp_path)}))
+  files = {'task': 'wsc', 'style': 't5', 'dir': str(tmp_path), 'max_train': 0}
+  inputs = finetune.read(job(base, data=files))
   sizes = {part: len(split) for part, split in inputs.splits.items()}
   assert sizes == {'train': 2, 'validation': 3, 'test': 3}
 

@@ -69,4 +69,3 @@ def chunks_of(stream: np.ndarray, length: int) -> np.ndarray:
       'The text is too short.', expected=f'at least one chunk of {length} ids', got=f'{len(stream)}'
     )
   return stream[: count * length].reshape(count, length)
-

@@ -68,6 +68,7 @@ GLUE = (
     labels=THREE,
     split='mnli',
     metrics=(metrics.accuracy,),
+    shared=wording.column('premise'),
   ),
   Task(
     name='qnli',
@@ -77,6 +78,7 @@ GLUE = (
     labels=TWO,
     split='large',
     metrics=(metrics.accuracy,),
+    shared=wording.column('question'),
   ),
   Task(
     name='rte',
@@ -86,6 +88,7 @@ GLUE = (
     labels=TWO,
     split='small',
     metrics=(metrics.accuracy,),
+    shared=wording.column('sentence1'),
   ),
   Task(
     name='wnli',
@@ -95,6 +98,7 @@ GLUE = (
     labels=TWO,
     split='small',
     metrics=(metrics.accuracy,),
+    shared=wording.column('sentence1'),
   ),
   Task(  # the diagnostic set, asked as what it is trained on
     name='ax',
@@ -105,5 +109,6 @@ GLUE = (
     split='diagnostic',
     metrics=(metrics.matthews,),
     train_on='mnli',
+    shared=wording.column('premise'),
   ),
 )

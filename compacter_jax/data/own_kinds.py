@@ -37,6 +37,8 @@ class Kind:
     may_be_empty: columns of the template that may be empty.
     split: how test rows are found without a file of them: 'small' halves validation, 'large' tests
       on it and validates on 1,000 training rows, both as published.
+    shared: a column of the template that several rows may share, such as a paragraph; where splits
+      are 'grouped', those rows are never in two parts. By default the whole text.
   """
 
   name: str
@@ -46,6 +48,7 @@ class Kind:
   metrics: tuple[str, ...] = ()
   may_be_empty: tuple[str, ...] = ()
   split: str = ''
+  shared: str = ''
 
   METRICS: ClassVar[dict[str, Metric]] = {}
   DEFAULTS: ClassVar[int] = 1
@@ -71,6 +74,8 @@ class Kind:
       )
     for column in self.may_be_empty:
       settings.choose('may_be_empty', column, columns)
+    if self.shared:
+      settings.choose('shared', self.shared, columns)
     for name in self.metrics:
       settings.choose('metrics', name, self.METRICS)
     self._check_files()

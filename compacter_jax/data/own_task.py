@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compacter_jax import generation_metrics, settings
-from compacter_jax.data import formats
+from compacter_jax.data import formats, wording
 from compacter_jax.data.formats import Malformed
 from compacter_jax.data.own_kinds import KINDS, Kind
 from compacter_jax.data.sound_rows import BadRows, sound_rows
@@ -108,6 +108,7 @@ def _task(kind: Kind, folder: Path) -> OwnTask:
     split=split,
     metrics=tuple(kind.METRICS[name] for name in names),
     may_be_empty=kind.may_be_empty,
+    shared=wording.column(kind.shared) if kind.shared else None,
     kind=kind,
     files={part: folder / path for part, path in kind.files.items()},
     **kind.asked(),

@@ -31,6 +31,7 @@ SUPERGLUE = (
     labels=TWO,
     split='small',
     metrics=(metrics.accuracy,),
+    shared=wording.column('passage'),
   ),
   Task(
     name='cb',
@@ -40,6 +41,7 @@ SUPERGLUE = (
     labels=THREE,
     split='small',
     metrics=(metrics.macro_f1, metrics.accuracy),
+    shared=wording.column('premise'),
   ),
   Task(
     name='copa',
@@ -60,6 +62,7 @@ SUPERGLUE = (
     metrics=(metrics.f1_with_invalid, metrics.exact_match_by_group),
     may_be_empty=('answer',),  # three of the official training answers are
     group=lambda row: row['idx']['question'],
+    shared=wording.column('paragraph'),
   ),
   Task(
     name='record',
@@ -72,6 +75,7 @@ SUPERGLUE = (
     group=lambda row: (row['idx']['query'], *row['answers']),
     answers=lambda row: row['answers'],
     answer_fault=_answers_fault,
+    shared=wording.column('passage'),
   ),
   Task(
     name='superglue_rte',
@@ -81,6 +85,7 @@ SUPERGLUE = (
     labels=TWO,
     split='small',
     metrics=(metrics.accuracy,),
+    shared=wording.column('premise'),
   ),
   Task(
     name='wic',
@@ -105,6 +110,7 @@ SUPERGLUE = (
     labels=TWO,
     split='small',
     metrics=(metrics.accuracy,),
+    shared=wording.column('text'),
   ),
   Task(  # a diagnostic set, asked as what it is trained on
     name='axb',
@@ -115,6 +121,7 @@ SUPERGLUE = (
     split='diagnostic',
     metrics=(metrics.matthews,),
     train_on='superglue_rte',
+    shared=wording.column('sentence1'),
   ),
   Task(  # likewise; its rows come in pairs that differ in a pronoun's gender only
     name='axg',
@@ -126,5 +133,6 @@ SUPERGLUE = (
     metrics=(metrics.accuracy, metrics.parity_by_group),
     group=lambda row: row['idx'] // 2,
     train_on='superglue_rte',
+    shared=wording.column('premise'),
   ),
 )

@@ -45,7 +45,8 @@ def fitting(need: Shape, shapes: Sequence[Shape]) -> Shape:
   for shape in shapes:
     if shape[0] >= need[0] and shape[1] >= need[1]:
       return shape
-  return int(_up(np.int64(need[0]), 4 * STEP)), int(_up(np.int64(need[1]), 4 * STEP))
+  source, target = _up(np.array(need), 4 * STEP).tolist()
+  return source, target
 
 
 def _up(lengths: np.ndarray, step: int) -> np.ndarray:

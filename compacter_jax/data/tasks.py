@@ -43,6 +43,8 @@ class Task:
     answer_fault: row -> what is wrong with its answer, '' for nothing; where `labels` do not say.
     train_on: the task whose rows train, where this one is for testing only.
     teaches: row -> whether it may be trained on; the others are for evaluation only.
+    shared: row -> what several rows are about, such as a paragraph; where splits are 'grouped',
+      such rows are never in two parts. None is the row's whole text.
   """
 
   name: str
@@ -59,6 +61,7 @@ class Task:
   answer_fault: Callable[[Row], str] | None = None
   train_on: str = ''
   teaches: Callable[[Row], bool] = lambda row: True
+  shared: Callable[[Row], str] | None = None
 
 
 def examples(task: Task, row: Row, prefix: bool) -> list[Example]:
@@ -85,6 +88,16 @@ def one_per_row(task: Task) -> Task:
   """The task with one example per row, of its first answer; the others only count in scoring."""
   answers = task.answers
   return dataclasses.replace(task, answers=lambda row: answers(row)[:1]) if answers else task
+
+
+def text(task: Task, row: Row) -> str:
+  """What the model reads of the row but for its task's name, each white space as one space."""
+  return ' '.join(' '.join(task.pieces(row)).split())
+
+
+def subject(task: Task, row: Row) -> str:
+  """What the row is about, as the task's `shared` has it."""
+  return task.shared(row) if task.shared else text(task, row)
 
 
 def fault(task: Task, row: Row, labelled: bool = True) -> str:

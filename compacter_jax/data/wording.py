@@ -15,6 +15,11 @@ def named(*columns: str, **renamed: str) -> Callable[[Row], list[str]]:
   return lambda row: [piece for name, c in shown.items() for piece in (f'{name}:', row[c])]
 
 
+def column(name: str) -> Callable[[Row], str]:
+  """row -> the text of that column."""
+  return lambda row: row[name]
+
+
 def without_markup(*columns: str) -> Callable[[Row], list[str]]:
   """As `named`, with `<br>` read as a space and `<b>`, `</b>` dropped (MultiRC)."""
   clean = lambda text: re.sub('</?b>', '', text.replace('<br>', ' '))

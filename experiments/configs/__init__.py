@@ -11,7 +11,14 @@ HERE = Path(__file__).parent
 
 def config_files() -> list[Path]:
   """Every config file that names a method."""
-  return sorted(p for p in HERE.glob('*.py') if p.stem not in ('__init__', 'base'))
+  others = '__init__', 'base'
+  files = (p for p in HERE.glob('*.py') if p.stem not in others and not is_pretraining(p))
+  return sorted(files)
+
+
+def is_pretraining(path: Path) -> bool:
+  """Whether a config file is one of `experiments.pretrain`."""
+  return path.stem.startswith('pretrain_')
 
 
 def read_config(path: Path) -> Any:

@@ -68,10 +68,24 @@ def get_config() -> ConfigDict:
   # Whether longer targets are cut and counted too; else they are an error. Whole answers are scored
   # against all the same, and no more than max_target ids are generated.
   config.data.allow_target_truncation = False
+  # What is validated and tested on, where the official test answers are not public: as the 'paper'
+  # has it; or on the 'official' validation rows, all of them, validating on held-out training rows;
+  # or 'grouped', as the paper but so that no text, paragraph or premise is in two parts and ReCoRD
+  # has one example per query (docs/data.md).
+  config.data.splits = 'paper'
   # Of the permutation that carves out validation and test rows; 42 is the paper's.
   config.data.seed = 42
-  # Caps on the rows; 0 takes all.
+  # Of the permutation whose first rows are the training sample; -1 is data.seed, as published.
+  # Validation and test rows do not depend on it, but for the shots to validate on.
+  config.data.sample_seed = -1
+  # Training rows, exactly so many: few make a low-resource setting; 0 takes all.
   config.data.max_train = 0
+  # Whether those have every label equally often.
+  config.data.balanced = False
+  # Instead of max_train: so many training rows of each label and as many others to validate on; of
+  # a task without labels so many in all. 0 is for none.
+  config.data.shots = 0
+  # Caps on the other rows; 0 takes all.
   config.data.max_validation = 0
   config.data.max_test = 0
   # Unusable rows that a file may have; they are left out and counted. QQP's official training file

@@ -119,9 +119,9 @@ def test_a_folder_stands_for_its_task_json(tmp_path, monkeypatch):
 def test_two_files_are_split_as_small_tasks_are(tmp_path):
   rows = [{'text': str(i), 'stars': '1'} for i in range(5)]
   mine = own(tmp_path, CLASSIFICATION, rows)
-  splits = data.paper_splits(data.source_of(mine, ''), mine)
+  splits = data.splits_of(data.source_of(mine, ''), mine)
   assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [5, 2, 3]
-  texts = sorted(row['text'] for row in splits.validation + splits.test)
+  texts = sorted(row['text'] for row in splits.validation.rows + splits.test.rows)
   assert texts == ['0', '1', '2', '3', '4']
   assert own(tmp_path, CLASSIFICATION, rows, split='large').split == 'large'
 
@@ -132,10 +132,11 @@ def test_three_files_are_taken_as_they_are(tmp_path):
   for part, n in parts.items():
     rows = [json.dumps({'text': f'{part} {i}', 'stars': '1'}) for i in range(n)]
     (tmp_path / f'{part}.jsonl').write_text('\n'.join(rows))
-  splits = data.paper_splits(data.source_of(mine, ''), mine)
+  splits = data.splits_of(data.source_of(mine, ''), mine)
   for part, n in parts.items():
-    assert [row['text'] for row in getattr(splits, part)] == [f'{part} {i}' for i in range(n)]
-  capped = data.paper_splits(data.source_of(mine, ''), mine, max_train=2, max_test=1)
+    assert [row['text'] for row in getattr(splits, part).rows] == [f'{part} {i}' for i in range(n)]
+  sample = data.Sample(max_train=2, max_test=1)
+  capped = data.splits_of(data.source_of(mine, ''), mine, sample=sample)
   assert [len(capped.train), len(capped.validation), len(capped.test)] == [2, 2, 1]
 
 
@@ -353,7 +354,7 @@ def test_a_file_without_rows_is_refused(tmp_path):
   assert refused(tmp_path, CLASSIFICATION).what == 'The file has no rows.'
   mine = own(tmp_path, CLASSIFICATION, [CELLS['classification']])
   with pytest.raises(DataError, match='at least 2 rows'):  # to be halved
-    data.paper_splits(data.source_of(mine, ''), mine)
+    data.splits_of(data.source_of(mine, ''), mine)
 
 
 @pytest.mark.parametrize(

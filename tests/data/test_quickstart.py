@@ -45,5 +45,5 @@ def test_rows_are_a_function_of_the_seed():
 
 def test_it_is_a_task_without_a_folder():
   task = data.task_named('quickstart')
-  splits = data.paper_splits(data.source_of(task, ''), task)
-  assert [len(rows) for rows in (splits.train, splits.validation, splits.test)] == [1600, 400, 400]
+  splits = data.splits_of(data.source_of(task, ''), task)
+  assert [len(part) for part in splits.parts().values()] == [1600, 400, 400]

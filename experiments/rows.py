@@ -1,0 +1,26 @@
+"""The rows of a run, read as its settings say, and which rows they are."""
+
+from typing import Any
+
+from compacter_jax import data
+from experiments import schema
+
+
+def read(settings: schema.Data) -> tuple[data.Task, data.Splits, dict[str, int]]:
+  """The task, its rows, and how many unusable ones were left out, by the file's path.
+
+  Raises ConfigError for what cannot be asked for, DataError for what the rows cannot give.
+  """
+  task = data.task_named(settings.task, settings.style)
+  if settings.splits == 'grouped':
+    task = data.one_per_row(task)
+  bad = data.BadRows(settings.max_bad_rows)
+  source = data.source_of(task, settings.dir, bad)
+  splits = data.splits_of(source, task, settings.splits, settings.seed, settings.sample())
+  return task, splits, bad.left_out
+
+
+def told(splits: data.Splits) -> dict[str, Any]:
+  """Each part's origin, size and hashes, and the duplicates between them; as JSON has it."""
+  parts = {name: part.told() for name, part in splits.parts().items()}
+  return {**parts, 'duplicates': data.duplicates(splits)}
