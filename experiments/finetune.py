@@ -196,10 +196,8 @@ def _announce(job: Job, inputs: Inputs, total: int) -> str:
     lines.append(f'note: {count} unusable rows of {path} are left out')
   twice = inputs.drawn['duplicates']['train, test']
   if twice['same'] + twice['other']:
-    lines.append(
-      f'note: {twice["same"]} test rows are training rows too; of {twice["other"]} more the text '
-      'is, with another answer'
-    )
+    told = f'{twice["same"]} test rows are training rows too'
+    lines.append(f'note: {told}, {twice["other"]} with another answer')
   cut = inputs.splits['train'].truncated
   if cut:
     lines.append(f'note: {cut} training sources are cut to {job.data.max_source} ids')
