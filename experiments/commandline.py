@@ -26,7 +26,6 @@ def start(
   """Parses --config and --workdir, checks every setting, and calls `main(job, workdir)`.
 
   default: the config where none is given. writes: whether there must be a workdir.
-
   A CompacterError is printed and ends the program with the error's exit code.
   """
   config = config_flags.DEFINE_config_file('config', help_string='The experiment: a config file.')
