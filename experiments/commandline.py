@@ -28,7 +28,6 @@ def start(
 
   build: makes the job of plain settings; by default that of a fine-tuning run.
   default: the config where none is given. writes: whether there must be a workdir.
-
   A CompacterError is printed and ends the program with the error's exit code.
   """
   config = config_flags.DEFINE_config_file('config', help_string='The experiment: a config file.')

@@ -207,10 +207,8 @@ def _announce(job: Job, inputs: Inputs, total: int) -> str:
     lines.append(f'note: {count} unusable rows of {path} are left out')
   twice = inputs.drawn['duplicates']['train, test']
   if twice['same'] + twice['other']:
-    lines.append(
-      f'note: {twice["same"]} test rows are training rows too; of {twice["other"]} more the text '
-      'is, with another answer'
-    )
+    told = f'{twice["same"]} test rows are training rows too'
+    lines.append(f'note: {told}, {twice["other"]} with another answer')
   for part, split in inputs.splits.items():
     if split.truncated:
       lines.append(f'note: {split.truncated} {part} sources are cut to {job.data.max_source} ids')

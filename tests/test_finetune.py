@@ -129,7 +129,10 @@ def test_rows_that_are_left_out_are_told(base, tmp_path, capsys):
   results = finetune.run(settings, finetune.read(settings), tmp_path / 'w')
   assert results['bad_rows'] == {str(tmp_path / 'train.tsv'): 1}
   assert results['rows'] == {'train': 10, 'validation': 5, 'test': 5}
-  assert f'1 unusable rows of {tmp_path / "train.tsv"} are left out' in capsys.readouterr().out
+  assert f'1 unusable rows of {tmp_path / "train.tsv"} are left out' in (
+    told := capsys.readouterr().out
+  )
+  assert 'note: 5 test rows are training rows too, 0 with another answer' in told
 
 
 def test_texts_that_are_cut_are_told(base, tmp_path, capsys):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from compacter_jax import data
+from compacter_jax.data.protocols import PROTOCOLS
+from compacter_jax.errors import ConfigError
 from experiments import rows, schema, splits
 from experiments.configs import read_config
 
@@ -52,6 +54,13 @@ def test_what_is_described_is_what_is_read(files):
   for name, part in taken.parts().items():
     assert found[name] == part.told() | {'indices': part.indices.tolist()}
   assert found['duplicates'] == data.duplicates(taken)
+
+
+def test_a_sample_that_cannot_be_is_refused_before_rows_are_read():
+  wrong = {'balanced': True}, {'shots': 2, 'max_train': 3}, {'sample_seed': -2}, {'seed': 2**32}
+  for changes in (*wrong, {'splits': 'mine'}):
+    with pytest.raises(ConfigError, match='data'):
+      settings('absent', **changes)
 
 
 def test_the_text_names_sizes_hashes_duplicates_and_what_was_left_out(files):
@@ -138,3 +147,24 @@ def test_grouped_record_has_one_example_a_row(tmp_path):
     for part in taken.parts().values():
       assert {len(data.examples(part.task, row, False)) for row in part.rows} == {each}
     assert len(data.examples(task, taken.test.rows[0], False)) == each
+
+
+@pytest.mark.parametrize('protocol', PROTOCOLS)
+def test_a_diagnostic_set_from_files(tmp_path, protocol):
+  label = {'label': 'entailment'}
+  claims = [{'premise': f'p {i}', 'hypothesis': 'h', 'idx': i} | label for i in range(30)]
+  for name, some in ('train', claims[:20]), ('val', claims[20:]):
+    (tmp_path / 'RTE').mkdir(exist_ok=True)
+    (tmp_path / f'RTE/{name}.jsonl').write_text('\n'.join(map(json.dumps, some)))
+  (tmp_path / 'AX-b').mkdir()
+  own = [{'sentence1': f's {i}', 'sentence2': 'h', 'idx': i} | label for i in range(4)]
+  (tmp_path / 'AX-b/AX-b.jsonl').write_text('\n'.join(map(json.dumps, own)))
+  task, taken, _ = rows.read(settings(tmp_path, task='axb', splits=protocol))
+  assert task.name == 'axb'
+  assert [len(part) for part in taken.parts().values()] == [
+    20,
+    10 if protocol == 'official' else 5,
+    4,
+  ]
+  for part in taken.parts().values():
+    assert all(data.examples(part.task, row, False) for row in part.rows)

@@ -140,6 +140,19 @@ def test_three_files_are_taken_as_they_are(tmp_path):
   assert [len(capped.train), len(capped.validation), len(capped.test)] == [2, 2, 1]
 
 
+def test_rows_that_share_a_column_are_not_parted_when_grouped(tmp_path):
+  rows = [{'about': str(i % 3), 'text': str(i), 'stars': '1'} for i in range(12)]
+  changes = {'template': '{about}: {text}', 'shared': 'about'}
+  mine = own(tmp_path, CLASSIFICATION, rows, **changes)
+  (tmp_path / 'train.jsonl').write_text('\n'.join(json.dumps(r | {'about': 'x'}) for r in rows))
+  splits = data.splits_of(data.source_of(mine, ''), mine, 'grouped')
+  about = [{row['about'] for row in part.rows} for part in splits.parts().values()]
+  assert [len(part) for part in splits.parts().values()] == [12, 4, 8]
+  assert not about[1] & about[2]
+  with pytest.raises(ConfigError, match='shared'):
+    own(tmp_path, CLASSIFICATION, rows, shared='about')
+
+
 @pytest.mark.parametrize(
   ('kind', 'names'),
   [

@@ -65,6 +65,30 @@ def test_the_seed_of_a_sample_moves_training_rows_only(task, sample, protocol):
   assert moved.validation.told() != published.validation.told()
 
 
+@given(
+  st.sampled_from(PROTOCOLS),
+  st.sampled_from(['small', 'large', 'given']),
+  st.integers(1020, 1060),
+  st.integers(2, 40),
+  st.integers(0, 2**32 - 1),
+  st.fixed_dictionaries(
+    {'max_test': st.integers(0, 9), 'seed': st.integers(-1, 2**32 - 1)},
+    optional={'max_train': st.integers(0, 12), 'shots': st.integers(0, 3)},
+  ),
+)
+def test_no_row_of_a_sample_is_in_two_parts(protocol, kind, train, validation, seed, sample):
+  if sample.get('shots') and sample.get('max_train'):
+    del sample['max_train']
+  source = Numbers(train=train, validation=validation, test=5)
+  task = dataclasses.replace(SMALL, split=kind)
+  splits = splits_of(source, task, protocol, seed, Sample(**sample))
+  again = splits_of(source, task, protocol, seed, Sample(**sample))
+  rows = [(part.official, i) for part in splits.parts().values() for i in numbers(part)]
+  assert len(rows) == len(set(rows))
+  for part, same in zip(splits.parts().values(), again.parts().values()):
+    assert part.told() == same.told() and part.indices.tolist() == numbers(part)
+
+
 @given(st.integers(2, 60), st.data(), st.integers(0, 2**32 - 1), st.booleans())
 def test_a_smaller_sample_is_part_of_a_larger_one(rows, data, seed, balanced):
   labels = data.draw(st.lists(st.integers(0, 2), min_size=rows, max_size=rows))
