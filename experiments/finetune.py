@@ -52,7 +52,7 @@ def read(job: Job) -> Inputs:
   train.check_batch(job.batch_size, job.accumulate)
   task = data.task_named(job.data.task, job.data.style)
   bad = data.BadRows(job.data.max_bad_rows)
-  source = data.source_of(task, job.data.dir, bad)
+  source = data.source_of(task, job.data.dir, bad, job.data.source)
   folder = cj.t5.resolve(job.model)
   tokenizer = data.load_tokenizer(job.tokenizer or folder)
   data.check_answers(task, tokenizer)

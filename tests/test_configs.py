@@ -222,7 +222,7 @@ def test_missing_flags_are_named(tmp_path):
   assert '--config is missing' in done.stderr
 
 
-@pytest.mark.parametrize('module', ['run', 'count', 'quickstart', 'compare'])
+@pytest.mark.parametrize('module', ['run', 'count', 'quickstart', 'compare', 'prepare'])
 def test_help_answers_at_once(module):
   begin = time.perf_counter()
   done = subprocess.run(

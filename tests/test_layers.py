@@ -34,6 +34,8 @@ PLACES = {
   'sentencepiece': TOKENIZERS,
   'huggingface_hub': TOKENIZERS,
   'tensorflow_datasets': {'data'},
+  'requests': {'data/preparing'},
+  'filelock': {'data/preparing'},
   'scipy': {'metrics', 'fastfood'},
   'sklearn': {'metrics'},
   'rouge_score': {'generation_metrics'},

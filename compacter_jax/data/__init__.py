@@ -9,6 +9,8 @@ from compacter_jax.data.pipeline import (
   train_batches,
   train_rows,
 )
+from compacter_jax.data.prepared import Prepared
+from compacter_jax.data.preparing import prepare
 from compacter_jax.data.registry import TASKS, task_named, trained_on
 from compacter_jax.data.sound_rows import BadRows
 from compacter_jax.data.sources import LocalFiles, Source, source_of
@@ -22,6 +24,7 @@ __all__ = [
   'Encoded',
   'Example',
   'LocalFiles',
+  'Prepared',
   'Source',
   'Splits',
   'Task',
@@ -35,6 +38,7 @@ __all__ = [
   'one_per_row',
   'order',
   'paper_splits',
+  'prepare',
   'source_of',
   'task_named',
   'torch_permutation',
