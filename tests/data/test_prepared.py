@@ -156,7 +156,8 @@ def shard(folder):
 
 def flip(path):
   content = bytearray(path.read_bytes())
-  content[len(content) * 2 // 3] ^= 1
+  used = [at for at, byte in enumerate(content) if byte]  # zeros may be no more than padding
+  content[used[len(used) // 2]] ^= 1
   path.write_bytes(content)
 
 
