@@ -53,9 +53,8 @@ def prepare(
   prepared = Prepared(root, task)
   try:
     if not prepared.folder.is_dir():
-      with _alone(prepared.folder, say):
-        if not prepared.folder.is_dir():  # another process may have made it meanwhile
-          _build(prepared.dataset, folder_of(root), archives)
+      with _alone(prepared.folder, say):  # where another made it meanwhile, building finds it
+        _build(prepared.dataset, folder_of(root), archives)
   except DataError:
     raise
   except OSError as error:

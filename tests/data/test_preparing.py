@@ -3,6 +3,7 @@
 import functools
 import http.server
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from compacter_jax import data
+from compacter_jax.data import preparing
 from compacter_jax.errors import ConfigError, DataError, StorageError
 from experiments import prepare as command
 from tests.data import official
@@ -100,8 +102,10 @@ def test_what_is_there_is_kept(archives, tmp_path):
   prepared = data.prepare(TASK, tmp_path / 'root', archives)
   stamp = (prepared.folder / 'dataset_info.json').stat().st_mtime_ns
   (archives / 'CoLA.zip').unlink()
+  shutil.rmtree(tmp_path / 'root/downloads')
   again = data.prepare(TASK, tmp_path / 'root')
   assert (again.folder / 'dataset_info.json').stat().st_mtime_ns == stamp
+  assert not (tmp_path / 'root/downloads').exists()  # nothing is locked or written for reading
   assert again.splits() == {split: official.N for split in ('train', 'validation', 'test')}
 
 
@@ -196,3 +200,16 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(archives, tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(StorageError, match='cannot be written'):
     data.prepare(TASK, tmp_path / 'file' / 'root', archives)
+
+
+def test_where_hosts_share_no_locks_the_later_takes_what_the_earlier_made(
+  archives, tmp_path, monkeypatch
+):
+  made = data.prepare(TASK, tmp_path / 'made', archives).folder
+
+  def too_late(*_):
+    shutil.copytree(made, tmp_path / 'root/glue/cola/2.0.0')
+    raise OSError('Directory not empty')
+
+  monkeypatch.setattr(preparing, '_build', too_late)
+  assert len(data.prepare(TASK, tmp_path / 'root', archives).rows('train')) == official.N
