@@ -190,6 +190,8 @@ BAD = {
   'parts of a batch': (['--config.accumulate=3'], 2, 'accumulate'),
   'unknown task': (['--config.data.task=sst'], 2, "did you mean 'sst2'"),
   'no rows given': (['--config.data.dir='], 3, '--config.data.dir=DIR'),
+  'no such source': (['--config.data.source=tdfs'], 2, "did you mean 'tfds'"),
+  'rows not prepared': (['--config.data.source=tfds'], 3, 'experiments.prepare --task=sst2'),
   'no such rows': (['--config.data.dir={files}/absent'], 3, 'absent'),
   'a label that is none': (['--config.data.dir={files}/label'], 3, 'train.tsv:1012'),
   'a hidden label': (['--config.data.dir={files}/hidden'], 3, 'unlabelled'),
