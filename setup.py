@@ -51,8 +51,6 @@ setup(
       'safetensors>=0.5',
     ],
     'parity': ['adapters==1.3.0', 'peft>=0.21.2,<0.22', 'torch>=2.6'],
-    # Only to prepare a data set of tensorflow-datasets; training never imports TensorFlow.
-    'tfds': ['tensorflow', 'tensorflow-datasets>=4.9.10'],
     'docs': ['mkdocs-material>=9.5'],
   },
 )

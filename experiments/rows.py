@@ -15,7 +15,7 @@ def read(settings: schema.Data) -> tuple[data.Task, data.Splits, dict[str, int]]
   if settings.splits == 'grouped':
     task = data.one_per_row(task)
   bad = data.BadRows(settings.max_bad_rows)
-  source = data.source_of(task, settings.dir, bad)
+  source = data.source_of(task, settings.dir, bad, settings.source)
   splits = data.splits_of(source, task, settings.splits, settings.seed, settings.sample())
   return task, splits, bad.left_out
 

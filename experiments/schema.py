@@ -8,6 +8,7 @@ from compacter_jax import methods, settings
 from compacter_jax.data.permutation import SEEDS
 from compacter_jax.data.protocols import PROTOCOLS
 from compacter_jax.data.sampling import Sample
+from compacter_jax.data.sources import KINDS
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Method
 from compacter_jax.optim import Optim
@@ -21,7 +22,8 @@ class Data:
   Attributes:
     task: name of the task, e.g. 'sst2', or the path of a task.json.
     style: of the texts: 'compacter', 't5' or 'corrected'.
-    dir: folder with the task's files.
+    source: of the rows: 'files', 'tfds', or 'auto' for files where there is a `dir`, else tfds.
+    dir: folder with the task's files, or with what tensorflow-datasets prepared; '' its default.
     prefix: whether the task's name leads each source; the paper does so unless adapters train.
     batching: 'padded', 'bucketed' or 'packed'.
     max_source, max_target: longest texts in ids, the end token counted.
@@ -35,6 +37,7 @@ class Data:
 
   task: str
   style: str
+  source: str
   dir: str
   prefix: bool
   batching: str
@@ -55,6 +58,7 @@ class Data:
   def __post_init__(self):
     choose('data.style', self.style, ('compacter', 't5', 'corrected'))
     choose('data.batching', self.batching, ('padded', 'bucketed', 'packed'))
+    choose('data.source', self.source, KINDS)
     for field in 'max_source', 'max_target':
       within(f'data.{field}', getattr(self, field), 2)
     choose('data.splits', self.splits, PROTOCOLS)

@@ -190,6 +190,8 @@ BAD = {
   'parts of a batch': (['--config.accumulate=3'], 2, 'accumulate'),
   'unknown task': (['--config.data.task=sst'], 2, "did you mean 'sst2'"),
   'no rows given': (['--config.data.dir='], 3, '--config.data.dir=DIR'),
+  'no such source': (['--config.data.source=tdfs'], 2, "did you mean 'tfds'"),
+  'rows not prepared': (['--config.data.source=tfds'], 3, 'experiments.prepare --task=sst2'),
   'no such rows': (['--config.data.dir={files}/absent'], 3, 'absent'),
   'a label that is none': (['--config.data.dir={files}/label'], 3, 'train.tsv:1012'),
   'a hidden label': (['--config.data.dir={files}/hidden'], 3, 'unlabelled'),
@@ -228,7 +230,9 @@ def test_missing_flags_are_named(tmp_path):
   assert '--config is missing' in done.stderr
 
 
-@pytest.mark.parametrize('module', ['run', 'count', 'quickstart', 'compare', 'splits'])
+@pytest.mark.parametrize(
+  'module', ['run', 'count', 'quickstart', 'compare', 'splits', 'prepare', 'pretrain']
+)
 def test_help_answers_at_once(module):
   begin = time.perf_counter()
   done = subprocess.run(

@@ -222,7 +222,7 @@ def test_lengths_of_a_run(base, changes, want):
 
 
 def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch, capsys):
-  progress = Progress(step=5, loss=1.25, grad_norm=1.0, examples_per_second=10, seconds_per_step=2)
+  progress = Progress(5, 1.25, 1.0, examples_per_second=10, seconds_per_step=2, waited=0)
   console = Console(10)
   console.show(progress)
   assert 'step 5/10, loss 1.2500, 10 examples/s, 10 s left' in capsys.readouterr().out

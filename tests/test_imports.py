@@ -16,6 +16,7 @@ HEAVY = (
   'sklearn',
   'scipy',
   'tensorflow',
+  'tensorflow_datasets',
   'torch',
   'transformers',
   'huggingface_hub',

@@ -14,7 +14,7 @@ ROWS = [
   {'errors', 'inits', 'weights', 'squad'},
   {'settings', 'hypercomplex', 'fastfood', 'bottleneck', 'metrics', 'tensor_file'},
   {'method', 'generation_metrics', 'weighted_metrics'},
-  {'graft', 'chaining', 'bootstrap'},
+  {'graft', 'chaining', 'bootstrap', 'state_file'},
   {'t5', 'methods'},  # blind to each other
   {'model', 'sharding', 'optim', 'data'},
   {'adapter_file'},
@@ -34,11 +34,14 @@ PLACES = {
   'sentencepiece': TOKENIZERS,
   'huggingface_hub': TOKENIZERS,
   'tensorflow_datasets': {'data'},
+  'requests': {'data/preparing'},
+  'filelock': {'data/preparing'},
   'scipy': {'metrics', 'fastfood'},
   'sklearn': {'metrics'},
   'rouge_score': {'generation_metrics'},
   'sacrebleu': {'generation_metrics', 'weighted_metrics'},
   'pyarrow': {'data'},
+  'grain': {'data'},
   'ml_dtypes': {'tensor_file', 't5/files'},
 }
 ANYWHERE = {'jax', 'numpy'}

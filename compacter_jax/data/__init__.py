@@ -6,6 +6,8 @@ from compacter_jax.data.encoding import Encoded, encode
 from compacter_jax.data.order import order, train_rows
 from compacter_jax.data.permutation import torch_permutation
 from compacter_jax.data.pipeline import BATCHINGS, Batches, eval_batches, train_batches
+from compacter_jax.data.prepared import Prepared
+from compacter_jax.data.preparing import prepare
 from compacter_jax.data.ragged import Ragged
 from compacter_jax.data.registry import TASKS, task_named, trained_on
 from compacter_jax.data.sampling import Sample
@@ -25,6 +27,7 @@ __all__ = [
   'Example',
   'LocalFiles',
   'Part',
+  'Prepared',
   'Ragged',
   'Sample',
   'Source',
@@ -41,6 +44,7 @@ __all__ = [
   'load_tokenizer',
   'one_per_row',
   'order',
+  'prepare',
   'source_of',
   'splits_of',
   'task_named',

@@ -1,4 +1,4 @@
-"""Where rows come from: files on disk in the formats in which GLUE and SuperGLUE are given out.
+"""Where rows come from: tensorflow-datasets, or files as GLUE and SuperGLUE are given out.
 
 Rows are dicts with the column names of Hugging Face and TFDS, labels are integers (STS-B: a float).
 Every file is read strictly: either all of its rows are right, or an error names those that are not.
@@ -12,12 +12,15 @@ from typing import Any, Literal, Protocol
 from compacter_jax.data import formats
 from compacter_jax.data.layouts import FILE_NAMES, LAYOUTS
 from compacter_jax.data.own_task import OwnFiles, OwnTask
+from compacter_jax.data.prepared import Prepared
 from compacter_jax.data.quickstart import Quickstart
 from compacter_jax.data.registry import trained_on
 from compacter_jax.data.sound_rows import SHOWN_ROWS, BadRows, sound_rows
 from compacter_jax.data.tasks import Task
 from compacter_jax.errors import ConfigError, DataError
+from compacter_jax.settings import choose
 
+KINDS = 'auto', 'files', 'tfds'
 Official = Literal[
   'train',
   'validation',
@@ -40,25 +43,33 @@ class Source(Protocol):
     ...
 
 
-def source_of(task: Task, folder: str | Path, bad: BadRows | None = None) -> Source:
-  """Where the task's rows come from: what it brings itself, else the files in `folder`.
+def source_of(
+  task: Task, folder: str | Path, bad: BadRows | None = None, kind: str = 'auto'
+) -> Source:
+  """Where the task's rows come from: what it brings itself, else what `kind` says.
 
-  `bad` says how many unusable rows a file may have, and learns how many it had; none by default.
+  kind: 'files' are the official files in `folder`; 'tfds' is what tensorflow-datasets has prepared
+  in `folder`, '' for its default; 'auto' is files where there is a `folder`, else tfds. `bad` says
+  how many unusable rows a file may have, and learns how many it had; none by default.
   """
+  choose('data.source', kind, KINDS)
   if isinstance(task, OwnTask):
-    if str(folder):
-      raise ConfigError(
-        'A task of your own says itself where its files are.', where='data.dir', got=str(folder)
-      )
+    for name, given in ('dir', str(folder)), ('source', kind.replace('auto', '')):
+      if given:
+        raise ConfigError(
+          'A task of your own says itself where its files are.', where=f'data.{name}', got=given
+        )
     return OwnFiles(task, bad)
   if task.train_on:
     own, base = dataclasses.replace(task, train_on=''), trained_on(task)
-    return Diagnostic(source_of(own, folder, bad), source_of(base, folder, bad))
+    return Diagnostic(source_of(own, folder, bad, kind), source_of(base, folder, bad, kind))
   if task.name in GENERATED:
     return GENERATED[task.name]()
+  if kind == 'tfds' or kind == 'auto' and not str(folder):
+    return Prepared(folder, task, bad)
   if not str(folder):
     raise DataError(
-      'It is not said where the rows are.',
+      'It is not said where the files are.',
       where='data.dir',
       expected=f'a folder with the files of {task.name}',
       fix='--config.data.dir=DIR',

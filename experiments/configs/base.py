@@ -53,7 +53,11 @@ def get_config() -> ConfigDict:
   # The texts: 'compacter', as the paper's code has them; 't5', as T5 was pretrained on them, with
   # words for answers; 'corrected', the first with what it lost (data/styles.py).
   config.data.style = 'compacter'
-  # Folder that holds the task's files, itself or in a folder of the task's name.
+  # Of the rows: 'tfds', tensorflow-datasets, prepared once by experiments.prepare; 'files', the
+  # official files; 'auto', the files where there is a dir, else tfds: docs/data.md.
+  config.data.source = 'auto'
+  # 'files': the folder that holds the task's files, itself or in a folder of the task's name.
+  # 'tfds': the --data_dir that was prepared; '' is tensorflow-datasets' own default.
   config.data.dir = ''
   # Whether the task's name leads each source. The paper leaves it out where adapters train. In
   # the style 't5' it is part of the text and always there.
