@@ -60,6 +60,7 @@ def inspect(job: Job) -> dict[str, Any]:
     },
     'max_source': job.data.max_source,
     'max_target': job.data.max_target,
+    'seed': job.seed,
     'may_cut_targets': job.data.allow_target_truncation,
     'examples': _shown(job, drawn.train, parts['train'], tokenizer),
     'answers': {name: answers(part.task, part.split.references) for name, part in parts.items()},

@@ -18,7 +18,7 @@ def lengths_png(found: dict[str, Any], title: str) -> bytes:
 
   figure = Figure(figsize=SIZE, layout='constrained')
   FigureCanvasAgg(figure)
-  figure.suptitle(f'Lengths of texts: {title}')
+  figure.suptitle(f'Lengths of texts: {title}', parse_math=False)
   parts, limits = found['lengths'], {'source': found['max_source'], 'target': found['max_target']}
   grid = figure.subplots(len(parts), len(limits), sharex='col', sharey='col', squeeze=False)
   for column, (name, limit) in zip(grid.T, limits.items()):

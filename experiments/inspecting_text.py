@@ -50,7 +50,7 @@ def title(found: Found) -> str:
 
 
 def _examples(found: Found) -> str:
-  lines = ['The first that a run would see. Pieces stand over their ids.']
+  lines = [f'The first in the order of seed {found["seed"]}. Pieces stand over their ids.']
   for number, example in enumerate(found['examples'], 1):
     lines += ['', f'{number}. row {example["row"]} of {example["of"]}']
     for name in 'source', 'target':
@@ -107,11 +107,12 @@ def _answers(found: Found) -> str:
   lines = [['', *parts], every('examples', lambda part: f'{part["examples"]:,}')]
   labels = list(dict.fromkeys(x for part in parts.values() for x in part.get('labels', ())))
   for label in labels[:LABELS]:
-    lines.append(every(plain(label), lambda part: _share(part['labels'].get(label))))  # noqa: B023
+    shares = (_share(part['labels'].get(label)) for part in parts.values())
+    lines.append([plain(label), *shares])
   if (more := len(labels) - LABELS) > 0:
     lines.append([f'... {more} more', *[''] * len(parts)])
   for name in next(iter(parts.values())).get('numbers', ()):
-    lines.append(every(name, lambda part: f'{part["numbers"][name]:.2f}'))  # noqa: B023
+    lines.append([name, *(f'{part["numbers"][name]:.2f}' for part in parts.values())])
   lines.append(every('different answers', lambda part: f'{part["different"]:,}'))
   lines.append(every('commonest', lambda part: plain(part['commonest']['text'])[:20]))
   lines.append(every('its share', lambda part: _share(part['commonest'])))
@@ -164,7 +165,12 @@ def _padding(found: Found) -> str:
     [
       table(lines),
       f'* as set. Means of {told["steps"]:,} steps; what is not useful is padding.',
-      f'An epoch is {run["steps_per_epoch"]:,.4g} steps. A run takes {run["steps"]:,}, '
-      f'which is {run["epochs"]:.3g} epochs, and validates every {run["eval_every"]:,}.',
+      f'An epoch is {short(run["steps_per_epoch"])} steps. A run takes {run["steps"]:,}, '
+      f'which is {short(run["epochs"])} epochs, and validates every {run["eval_every"]:,}.',
     ]
   )
+
+
+def short(number: float) -> str:
+  """With at most two decimals: '663.49', '200'."""
+  return f'{number:,.2f}'.rstrip('0').rstrip('.')
