@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -200,7 +201,7 @@ def test_the_picture_shows_lengths_and_limits(folder, found, tmp_path):
   (marks,) = np.nonzero(columns(picture, red)[:620] > 0.3)
   assert bars.min() < marks.min() < bars.max()
   far = found | {'max_source': 4_000}  # not drawn, else all bars would be one
-  (tmp_path / 'far.png').write_bytes(inspecting_picture.lengths_png(far, 'costs $5, $6'))
+  (tmp_path / 'far.png').write_bytes(inspecting_picture.lengths_png(far, r'$\no math$'))
   (bars,) = np.nonzero(columns(imread(tmp_path / 'far.png'), blue) > 0.002)
   assert bars.max() - bars.min() > 200
 
@@ -230,6 +231,14 @@ def test_the_text_has_the_figures(found, texts, tokenizer):
   )
   assert splits.text(found['splits']) in told
   assert 'config.data' not in told  # there is nothing to mend
+
+
+def test_the_page_shows_what_is_printed(found):
+  page = (ROOT / 'docs/data.md').read_text().partition('## Look at a task')[2].partition('\n## ')[0]
+  (shown,) = re.findall(r'```text\n(.*?)\n```', page, re.DOTALL)
+  told = inspecting_text.text(found)
+  blocks = [block for block in shown.split('\n\n') if block != '...']
+  assert len(blocks) > 5 and not [block for block in blocks if block not in told]
 
 
 def test_without_a_folder_nothing_is_written(tmp_path):
@@ -317,7 +326,18 @@ def test_a_tokenizer_and_a_config_are_enough(tmp_path, found, monkeypatch):
   assert same(json.loads(json.dumps(again))) == same(found)
 
 
-def test_pieces_of_any_script_can_be_printed_anywhere(own, tmp_path):
+def test_no_weights_are_fetched_from_the_hub(monkeypatch):
+  def snapshot(name, allow_patterns):
+    assert name == 'org/tiny' and not [p for p in allow_patterns if 'safetensors' in p]
+    return str(t5.resolve('nano'))
+
+  monkeypatch.setattr('huggingface_hub.snapshot_download', snapshot)
+  config = read_config(QUICK)
+  config.model = 'org/tiny'
+  assert inspecting.inspect(schema.job(config.to_dict()))['tokenizer']['name'] == 'org/tiny'
+
+
+def test_pieces_of_any_script_can_be_printed_anywhere(tmp_path):
   done = subprocess.run(
     [sys.executable, '-m', 'experiments.inspect', f'--config={QUICK}'],
     cwd=tmp_path,
