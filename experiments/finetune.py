@@ -65,8 +65,7 @@ def read(job: Job) -> Inputs:
   limits = job.data.max_source, job.data.max_target, cfg.vocab, job.data.allow_target_truncation
   cache, encoded = data.TokenCache(job.data.cache), {}
   for name, part in splits.parts().items():
-    texts = [each for row in part.rows for each in data.examples(part.task, row, job.data.prefix)]
-    encoded[name] = cache.encode(texts, tokenizer, *limits)
+    encoded[name] = cache.encode(rows.texts(job.data, part), tokenizer, *limits)
   base, drawn = cj.fingerprint(frozen), rows.told(splits)
   return Inputs(task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes)
 
@@ -92,6 +91,11 @@ def claim(workdir: str | Path) -> Path:
       got='a config.json',
       fix='take another --workdir, or remove that run yourself',
     )
+  return make_folder(path)
+
+
+def make_folder(path: Path) -> Path:
+  """Makes a folder where there is none.  Raises StorageError if there can be none."""
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as error:

@@ -20,6 +20,11 @@ def read(settings: schema.Data) -> tuple[data.Task, data.Splits, dict[str, int]]
   return task, splits, bad.left_out
 
 
+def texts(settings: schema.Data, part: data.Part) -> list[data.Example]:
+  """The examples of a part as the model reads and writes them; a row may make several."""
+  return [each for row in part.rows for each in data.examples(part.task, row, settings.prefix)]
+
+
 def told(splits: data.Splits) -> dict[str, Any]:
   """Each part's origin, size and hashes, and the duplicates between them; as JSON has it."""
   parts = {name: part.told() for name, part in splits.parts().items()}

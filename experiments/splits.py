@@ -14,7 +14,10 @@ their text, but with another answer; or only what they are about, such as their 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from compacter_jax import data
 
 CONFIG = Path(__file__).parent / 'configs' / 'compacter.py'
 SHOWN = 12  # digits of a hash in the text
@@ -26,7 +29,15 @@ def describe(settings: Any) -> dict[str, Any]:
   """Which rows the data settings take: those settings, the parts with every row, duplicates."""
   from experiments import rows
 
-  task, splits, left_out = rows.read(settings)
+  return described(settings, *rows.read(settings))
+
+
+def described(
+  settings: Any, task: 'data.Task', splits: 'data.Splits', left_out: dict[str, int]
+) -> dict[str, Any]:
+  """`describe` of rows that are read already."""
+  from experiments import rows
+
   told = rows.told(splits)
   for name, part in splits.parts().items():
     told[name]['indices'] = part.indices.tolist()

@@ -58,6 +58,11 @@ class HuggingFaceTokenizer:
       kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
 
+  def pieces(self, ids: Sequence[int]) -> list[str]:
+    """What each id stands for; ids outside the vocabulary are `<no piece>`."""
+    named = self._tokenizer.convert_ids_to_tokens
+    return [named(int(i)) if 0 <= i < self.vocab_size else '<no piece>' for i in ids]
+
 
 def first_line(error: Exception) -> str:
   """The error's kind and the first line of what it says."""

@@ -68,6 +68,10 @@ class Batches:
     lay = packed if self.batching == 'packed' else one_a_line
     return lay(self.rows(step), self._sources, self._targets, self.height)
 
+  def shape(self, step: int) -> Shape:
+    """Columns of the two tables of that step, each of which has `height` lines."""
+    return fitting(self.layout(step).widths, self.shapes)
+
   def batch(self, step: int, host: int = 0, hosts: int = 1) -> Batch:
     """'source' int32 [B,S] and 'target' int32 [B,T], and their segments where batches are packed.
 

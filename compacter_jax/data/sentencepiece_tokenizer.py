@@ -66,6 +66,15 @@ class SentencePieceTokenizer:
     kept = [int(i) for i in ids if 0 <= i < self._n and int(i) not in self._special]
     return self._pieces.DecodeIds(kept)
 
+  def pieces(self, ids: Sequence[int]) -> list[str]:
+    """What each id stands for: '\u2581' begins a word; ids beyond all are `<no piece>`."""
+    return [self._piece(int(i)) for i in ids]
+
+  def _piece(self, i: int) -> str:
+    if 0 <= i < self._n:
+      return self._pieces.IdToPiece(i)
+    return f'<extra_id_{self.vocab_size - 1 - i}>' if 0 <= i < self.vocab_size else '<no piece>'
+
 
 def kind_of(content: bytes) -> str:
   """What a file that is not what it should be really is."""

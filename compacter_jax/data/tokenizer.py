@@ -33,6 +33,10 @@ class Tokenizer(Protocol):
     """The text of the ids, wherever special tokens stand; these themselves are left out."""
     ...
 
+  def pieces(self, ids: Sequence[int]) -> list[str]:
+    """What each id stands for, as the vocabulary spells it: '\u2581cat', '</s>'."""
+    ...
+
 
 def load_tokenizer(path_or_name: str | Path) -> Tokenizer:
   """The tokenizer of a SentencePiece file, of a folder, or of a model on the Hugging Face Hub.

@@ -121,7 +121,7 @@ def _checked(dtype: Any) -> np.dtype | None:
 
 def read_config(name_or_dir: str | Path) -> Config:
   """The Config of a T5 in a folder or on the Hub; raises as `load`."""
-  path = hub.resolve(name_or_dir) / 'config.json'
+  path = hub.resolve(name_or_dir, weights=False) / 'config.json'
   fields = _read_json(path)
   try:
     return from_hf(fields)

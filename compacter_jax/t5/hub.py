@@ -8,21 +8,15 @@ from compacter_jax.t5.names import listed
 
 # The small T5 that ships with the package, so that there is one where there is no network.
 SHIPPED = {'nano': Path(__file__).parents[1] / 'assets' / 'nano_t5'}
-# Weights only as safetensors: a pickled copy would be fetched in vain.
-WANTED = (
-  'config.json',
-  '*.safetensors',
-  '*.safetensors.index.json',
-  'spiece.model',
-  'tokenizer*',
-  'special_tokens_map.json',
-)
+DESCRIPTION = 'config.json', 'spiece.model', 'tokenizer*', 'special_tokens_map.json'
+# Only as safetensors: a pickled copy would be fetched in vain.
+WEIGHTS = '*.safetensors', '*.safetensors.index.json'
 
 
-def resolve(name_or_dir: str | Path) -> Path:
+def resolve(name_or_dir: str | Path, weights: bool = True) -> Path:
   """The folder itself, that of the shipped 'nano', or of a model on the Hugging Face Hub.
 
-  What is on the Hub is fetched where it is not cached.
+  What is on the Hub is fetched where it is not cached; `weights` says whether these are too.
   Raises WeightsError where there is neither, and says what is there.
   """
   path = Path(name_or_dir).expanduser()
@@ -34,15 +28,15 @@ def resolve(name_or_dir: str | Path) -> Path:
     raise WeightsError('A model is a folder, not a file.', got=str(path), fix=f'give {path.parent}')
   if not re.fullmatch(r'[\w-][\w.-]*(/[\w-][\w.-]*)?', str(name_or_dir)):
     raise WeightsError('There is no such folder.', where=str(path), got=_neighbours(path))
-  return _snapshot(str(name_or_dir), path)
+  return _snapshot(str(name_or_dir), path, DESCRIPTION + WEIGHTS if weights else DESCRIPTION)
 
 
-def _snapshot(name: str, path: Path) -> Path:
+def _snapshot(name: str, path: Path, wanted: tuple[str, ...]) -> Path:
   """The folder of a model of the Hub."""
   from huggingface_hub import errors, snapshot_download
 
   try:
-    return Path(snapshot_download(name, allow_patterns=list(WANTED)))
+    return Path(snapshot_download(name, allow_patterns=list(wanted)))
   except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
     what, fix = (
       f'The Hub has no model {name!r}, or keeps it private.',

@@ -172,6 +172,9 @@ def test_shapes_are_few_and_hold_what_is_planned(batching):
   batches = Batches(split, 16, 0, batching)
   seen = {tuple(batches.batch(step)[k].shape for k in KEYS) for step in range(150)}
   assert 1 < len(seen) <= len(batches.shapes) <= 8
+  for step in range(150):
+    both = zip(KEYS, batches.shape(step))
+    assert all(batches.batch(step)[k].shape == (batches.height, width) for k, width in both)
   padded = Batches(split, 16, 0)
   assert batches.useful(150) > 0.85 > padded.useful(150) + 0.2
 

@@ -80,6 +80,15 @@ def test_special_tokens_are_dropped_wherever_they_stand(t5):
   assert t5.decode([]) == t5.decode([0, 1, 2]) == ''
 
 
+def test_pieces_spell_the_text(t5):
+  ids = t5.encode('the cat<extra_id_7>ran')
+  pieces = t5.pieces(ids)
+  assert len(pieces) == len(ids) and pieces[-1] == '</s>'
+  assert ''.join(pieces[:-1]).replace('\u2581', ' ') == ' the cat<extra_id_7> ran'
+  assert t5.pieces([0, 40, 139]) == ['<pad>', '<extra_id_99>', '<extra_id_0>']
+  assert t5.pieces([140, -1]) == ['<no piece>'] * 2  # rows of a model that are no pieces
+
+
 def test_the_fingerprint_is_that_of_the_file_in_any_process(model, folder, t5):
   assert t5.fingerprint == hashlib.sha256(model).hexdigest()
   (folder / 'spiece.model').write_bytes(trained(vocab_size=41))
@@ -185,6 +194,7 @@ def test_other_tokenizers_load_through_transformers(byt5):
   assert tokenizer.encode_all(['a', '']) == [[ord('a') + 3, 1], [1]]
   assert tokenizer.encode_all([]) == []
   assert tokenizer.decode([0, *tokenizer.encode('ab c'), 0, 10**6]) == 'ab c'
+  assert tokenizer.pieces([*tokenizer.encode('ab'), 10**6]) == ['a', 'b', '</s>', '<no piece>']
   assert f'transformers {metadata.version("transformers")}, tokenizers' in tokenizer.library
 
 

@@ -331,6 +331,21 @@ def test_a_model_of_the_hub_is_loaded_from_the_cache(tmp_path):
   assert 'hf download org/absent' in out
 
 
+def test_a_config_of_the_hub_is_read_without_its_weights(folder, monkeypatch):
+  asked = []
+
+  def snapshot(name, allow_patterns):
+    asked.append((name, any('safetensors' in pattern for pattern in allow_patterns)))
+    assert {'config.json', 'spiece.model'} <= set(allow_patterns)
+    return str(folder)
+
+  monkeypatch.setattr('huggingface_hub.snapshot_download', snapshot)
+  cfg = files.read_config('org/tiny')
+  assert files.load('org/tiny')[0] == cfg
+  assert hub.resolve('org/tiny', weights=False) == folder
+  assert asked == [('org/tiny', False), ('org/tiny', True), ('org/tiny', False)]
+
+
 def test_paths_that_do_not_exist_say_what_is_beside_them(folder):
   assert hub.resolve(folder) == folder
   with pytest.raises(WeightsError, match=f'{folder} holds config.json, model.safetensors'):
