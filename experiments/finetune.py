@@ -25,6 +25,8 @@ from experiments import rows
 from experiments.console import Console
 from experiments.schema import Job
 
+SAMPLED = 200  # steps whose padding is counted
+
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
@@ -109,10 +111,12 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
   write_json(out / 'config.json', as_config(job))
   total, every = lengths(job, len(inputs.splits['train']))
   console = Console(total, quiet)
-  console.say(_announce(job, inputs, total))
+  batches = training(job, inputs.splits['train'], inputs.model.cfg.d_model)
+  padding = {'useful_ids': batches.useful(min(total, SAMPLED)), 'lines': batches.height}
+  console.say(_announce(job, inputs, total, padding['useful_ids']))
   begin = time.perf_counter()
   with (out / 'metrics.jsonl').open('w') as log:
-    best, history = _train(job, inputs, total, every, console, log)
+    best, history = _train(job, inputs, batches, total, every, (console, log))
   trained = time.perf_counter()
   console.close()
   scores = {part: _evaluate(job, inputs, best, part) for part in ('validation', 'test')}
@@ -132,7 +136,8 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
     'adapter_bytes': (out / 'adapter' / 'adapter.safetensors').stat().st_size,
     'steps': total,
     'seconds': {'train': trained - begin, 'evaluate': time.perf_counter() - trained},
-    'examples_per_second': float(np.median(history)),
+    'examples_per_second': float(np.median([each.examples_per_second for each in history])),
+    'batching': padding | {'waited': float(np.mean([each.waited for each in history]))},
     'peak_bytes': peak_bytes(),
     'versions': versions(),
     'device': jax.devices()[0].device_kind,
@@ -148,15 +153,15 @@ def lengths(job: Job, rows: int) -> tuple[int, int]:
   return total, min(job.eval_every or epoch, total)
 
 
-def _train(job: Job, inputs: Inputs, total: int, every: int, console: Console, log):
-  """The best arrays by the average on validation rows, and the speeds on the way."""
-  model, history = inputs.model, []
+def _train(job: Job, inputs: Inputs, made: data.Batches, total: int, every: int, tell):
+  """The best arrays by the average on validation rows, and what was reported on the way."""
+  model, history, (console, log) = inputs.model, [], tell
   tuned = model.init(jax.random.key(job.seed), inputs.frozen)
   frozen = model.trim(inputs.frozen)
   optimizer = optim.build(job.optim, total)
   step = train.make_step(model, optimizer, job.seed, job.accumulate)
   state = train.start(tuned, optimizer)
-  batches = training(job, inputs).stream()
+  batches = made.stream()
   best, best_score = None, -math.inf
 
   def note(**fields):
@@ -164,7 +169,7 @@ def _train(job: Job, inputs: Inputs, total: int, every: int, console: Console, l
     log.flush()
 
   def report(progress):
-    history.append(progress.examples_per_second)
+    history.append(progress)
     note(**dataclasses.asdict(progress))
     console.show(progress)
 
@@ -180,10 +185,10 @@ def _train(job: Job, inputs: Inputs, total: int, every: int, console: Console, l
   return jax.tree.map(jax.numpy.asarray, best), history
 
 
-def training(job: Job, inputs: Inputs) -> data.Batches:
-  """The batches of the run."""
-  how = job.data.batching, job.accumulate, inputs.model.cfg.d_model
-  return data.Batches(inputs.splits['train'], job.batch_size, job.seed, *how)
+def training(job: Job, split: Encoded, d_model: int) -> data.Batches:
+  """The batches of a run on that split, for a T5 of that width."""
+  how = job.data.batching, job.accumulate, d_model
+  return data.Batches(split, job.batch_size, job.seed, *how)
 
 
 def _evaluate(job: Job, inputs: Inputs, tuned, part: str) -> dict[str, float]:
@@ -194,11 +199,12 @@ def _evaluate(job: Job, inputs: Inputs, tuned, part: str) -> dict[str, float]:
   return evaluate.score(task, evaluate.predict(*args), split)
 
 
-def _announce(job: Job, inputs: Inputs, total: int) -> str:
+def _announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
   counts = parameters(inputs.model)
   sizes = ', '.join(f'{len(split):,} {part}' for part, split in inputs.splits.items())
   lines = [
-    f'{inputs.task.name}: {sizes} rows; {total} steps of {job.batch_size}',
+    f'{inputs.task.name}: {sizes} rows; {total} steps of {job.batch_size}, '
+    f'{job.data.batching}: {useful:.0%} of the ids are no padding',
     f'{counts["trained"]:,} of {counts["base"]:,} parameters are trained '
     f'({counts["percent"]:.3f} %), {job.optim.optimizer} at {job.optim.rate:g}',
   ]

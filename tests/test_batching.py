@@ -106,9 +106,12 @@ def test_a_run_takes_the_batching_of_its_config(base, tmp_path):
   config.data.max_train = config.data.max_validation = config.data.max_test = 24
   job = schema.job(config.to_dict())
   inputs = finetune.read(job)
-  assert finetune.training(job, inputs).batching == 'packed'
+  split, width = inputs.splits['train'], inputs.model.cfg.d_model
+  assert finetune.training(job, split, width).batching == 'packed'
   results = finetune.run(job, inputs, tmp_path / 'w', quiet=True)
   notes = [json.loads(line) for line in (tmp_path / 'w/metrics.jsonl').read_text().splitlines()]
+  told = results['batching']
+  assert 0.5 < told['useful_ids'] < 1 and told['lines'] < 8 and 0 <= told['waited'] <= 1
   assert 0 <= notes[0]['waited'] <= 1 and notes[0]['step'] == results['steps'] == 2
 
 
