@@ -156,7 +156,7 @@ def _train(job: Job, inputs: Inputs, total: int, every: int, console: Console, l
   optimizer = optim.build(job.optim, total)
   step = train.make_step(model, optimizer, job.seed, job.accumulate)
   state = train.start(tuned, optimizer)
-  batches = training(job, inputs).stream()
+  batches = training(job, inputs.splits['train'], model.cfg.d_model).stream()
   best, best_score = None, -math.inf
 
   def note(**fields):
@@ -180,10 +180,10 @@ def _train(job: Job, inputs: Inputs, total: int, every: int, console: Console, l
   return jax.tree.map(jax.numpy.asarray, best), history
 
 
-def training(job: Job, inputs: Inputs) -> data.Batches:
-  """The batches of the run."""
-  how = job.data.batching, job.accumulate, inputs.model.cfg.d_model
-  return data.Batches(inputs.splits['train'], job.batch_size, job.seed, *how)
+def training(job: Job, split: Encoded, d_model: int) -> data.Batches:
+  """The batches of the run on a T5 of that width."""
+  how = job.data.batching, job.accumulate, d_model
+  return data.Batches(split, job.batch_size, job.seed, *how)
 
 
 def _evaluate(job: Job, inputs: Inputs, tuned, part: str) -> dict[str, float]:

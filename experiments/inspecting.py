@@ -45,9 +45,11 @@ def inspect(job: Job) -> dict[str, Any]:
   folder = cj.t5.resolve(job.model, weights=False)
   tokenizer = data.load_tokenizer(job.tokenizer or folder)
   data.check_answers(task, tokenizer)
-  vocab = cj.t5.read_config(folder).vocab
+  cfg = cj.t5.read_config(folder)
   cache = data.TokenCache(job.data.cache)
-  parts = {name: _part(job, part, tokenizer, vocab, cache) for name, part in drawn.parts().items()}
+  parts = {
+    name: _part(job, part, tokenizer, cfg.vocab, cache) for name, part in drawn.parts().items()
+  }
   found = splits.described(job.data, task, drawn, left_out)
   return {
     'task': task.name,
@@ -55,7 +57,7 @@ def inspect(job: Job) -> dict[str, Any]:
     'tokenizer': {
       'name': '/'.join(Path(job.tokenizer or job.model).parts[-2:]),
       'ids': tokenizer.vocab_size,
-      'rows_of_model': vocab,
+      'rows_of_model': cfg.vocab,
       'sha256': tokenizer.fingerprint,
     },
     'max_source': job.data.max_source,
@@ -65,7 +67,7 @@ def inspect(job: Job) -> dict[str, Any]:
     'examples': _shown(job, drawn.train, parts['train'], tokenizer),
     'answers': {name: answers(part.task, part.split.references) for name, part in parts.items()},
     'lengths': {name: _lengths(job, part) for name, part in parts.items()},
-    'padding': padding(job, parts['train'].split),
+    'padding': padding(job, parts['train'].split, cfg.d_model),
     'training': training(job, len(parts['train'].split)),
     'splits': splits.without_indices(found),
     'cache_notes': cache.notes,
@@ -157,7 +159,7 @@ def spread(lengths: np.ndarray, most: int) -> dict[str, Any]:
   }
 
 
-def padding(job: Job, split: Encoded) -> dict[str, Any]:
+def padding(job: Job, split: Encoded, d_model: int) -> dict[str, Any]:
   """What a step computes on, with each batching and with every text padded to the limits.
 
   'lines': of a step's tables. 'ids': of a step, padding included. 'useful': the share of these, in
@@ -170,7 +172,7 @@ def padding(job: Job, split: Encoded) -> dict[str, Any]:
   told: dict[str, Any] = {'fixed': fixed | {'ids': float(job.batch_size * widest)}}
   for kind in BATCHINGS:
     asked = dataclasses.replace(job.data, batching=kind)
-    batches = finetune.training(dataclasses.replace(job, data=asked), split)
+    batches = finetune.training(dataclasses.replace(job, data=asked), split, d_model)
     shapes = Counter(batches.shape(step) for step in range(steps))
     columns = sum(sum(shape) * count for shape, count in shapes.items())
     told[kind] = {
