@@ -46,9 +46,10 @@ def inspect(job: Job) -> dict[str, Any]:
   tokenizer = data.load_tokenizer(job.tokenizer or folder)
   data.check_answers(task, tokenizer)
   cfg = cj.t5.read_config(folder)
-  vocab = cfg.vocab
   cache = data.TokenCache(job.data.cache)
-  parts = {name: _part(job, part, tokenizer, vocab, cache) for name, part in drawn.parts().items()}
+  parts = {
+    name: _part(job, part, tokenizer, cfg.vocab, cache) for name, part in drawn.parts().items()
+  }
   found = splits.described(job.data, task, drawn, left_out)
   return {
     'task': task.name,
@@ -56,7 +57,7 @@ def inspect(job: Job) -> dict[str, Any]:
     'tokenizer': {
       'name': '/'.join(Path(job.tokenizer or job.model).parts[-2:]),
       'ids': tokenizer.vocab_size,
-      'rows_of_model': vocab,
+      'rows_of_model': cfg.vocab,
       'sha256': tokenizer.fingerprint,
     },
     'max_source': job.data.max_source,

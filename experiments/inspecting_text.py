@@ -164,7 +164,7 @@ def _padding(found: Found) -> str:
   return '\n'.join(
     [
       table(lines),
-      f'* as set. Means of {told["steps"]:,} steps; what is not useful is padding.',
+      f'* as set. Steps that were measured: {told["steps"]:,}. What is not useful is padding.',
       f'An epoch is {short(run["steps_per_epoch"])} steps. A run takes {run["steps"]:,}, '
       f'which is {short(run["epochs"])} epochs, and validates every {run["eval_every"]:,}.',
     ]
