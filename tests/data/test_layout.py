@@ -37,6 +37,14 @@ def test_packed_every_example_stands_once_in_one_piece(lengths, height, spare):
   assert in_lines.max() - in_lines.min() <= 1
 
 
+def test_packed_lines_are_even():
+  rng = np.random.default_rng(0)
+  for height in 4, 8, 16:
+    lengths = 2 + rng.geometric(0.1, 64)
+    layout = packed(np.arange(64), lengths, np.full(64, 2), height)
+    assert layout.widths[0] <= 1.2 * lengths.sum() / height and layout.widths[1] == 2 * 64 // height
+
+
 def test_packed_source_and_target_of_an_example_have_one_number():
   sources, targets = texts([5, 4, 3, 2, 1]), texts([1, 2, 1, 2, 1])
   layout = packed(np.array([4, 2, 0, 1, 3]), sources.lengths, targets.lengths, 2)

@@ -160,6 +160,11 @@ def test_over_three_epochs_every_position_host_and_worker_count_gives_the_same(b
       assert want.keys() == got.keys()
       assert all(np.array_equal(want[key], got[key]) for key in want)
   for hosts in 2, 4:
+    stream = batches.stream(1, host=hosts - 1, hosts=hosts)
+    for key, table in next(stream).items():
+      assert np.array_equal(table, whole[1][key][-len(table) :]) and len(table) * hosts == len(
+        whole[1][key]
+      )
     for step, want in enumerate(whole):
       parts = [batches.batch(step, host, hosts) for host in range(hosts)]
       assert all(np.array_equal(np.concatenate([p[k] for p in parts]), want[k]) for k in want)
