@@ -104,7 +104,7 @@ class Pretraining:
         )
         if due and until < job.steps:
           self._measure(log, until, job.text.dev_chunks)
-        # After all notes of these steps: what a checkpoint is behind is noted, whenever a run ends.
+        log.settle()  # a run that goes on from the checkpoint notes nothing before it again
         save_state(self._out / STATE, self.state, self._about)
       return self._measure(log, job.steps, len(self._dev['source']))
 

@@ -28,8 +28,14 @@ def begun(job: PretrainJob, folder: Path) -> bool:
   except (OSError, ValueError) as error:
     raise StorageError('These settings cannot be read.', where=str(path), got=str(error)) from error
   given, found = dict(_flat(_plain(job))), dict(_flat(found))
-  if other := [name for name in given | found if given.get(name) != found.get(name)]:
-    told = lambda values: ', '.join(f'{name}={values.get(name)!r}' for name in other[:8])
+  if given.keys() != found.keys():
+    raise StorageError(
+      'This folder holds a run of another command or version.',
+      where=str(path),
+      fix='take another --workdir',
+    )
+  if other := [name for name in given if given[name] != found[name]]:
+    told = lambda values: ', '.join(f'{name}={values[name]!r}' for name in other)
     raise StorageError(
       'This folder holds a run with other settings.',
       where=str(path),

@@ -79,19 +79,27 @@ def read(job: PretrainJob, folder: Path) -> Inputs:
 def _tokenizer(job: PretrainJob, files: list[Path], folder: Path) -> SentencePieceTokenizer:
   """The given one, that of the given model, or a new one, which an earlier start may have left."""
   if given := job.tokenizer or (job.model and cj.t5.resolve(job.model)):
-    tokenizer = cj.data.load_tokenizer(given)
-    if not isinstance(tokenizer, SentencePieceTokenizer):
-      raise ConfigError(
-        'Pretraining cannot tell which ids of this tokenizer are sentinels.',
-        where=str(given),
-        expected=f'a spiece.model, above whose pieces T5 has {SENTINELS} sentinels',
-        got='another tokenizer of Hugging Face',
-      )
-    return tokenizer
+    return _given(Path(given))
   if begun(job, folder) and (folder / VOCABULARY).exists():
     return SentencePieceTokenizer(folder / VOCABULARY)
   with tempfile.TemporaryDirectory() as drafts:
     return SentencePieceTokenizer(train_vocabulary(files, job.pieces, Path(drafts, 'spiece.model')))
+
+
+def _given(path: Path) -> SentencePieceTokenizer:
+  """The tokenizer of a file, a folder or a name.  Raises ConfigError where it is none of T5's."""
+  lacking = path.expanduser().is_dir() and not (path.expanduser() / 'spiece.model').exists()
+  # Before anything is guessed from other files.
+  tokenizer = None if lacking else cj.data.load_tokenizer(path)
+  if not isinstance(tokenizer, SentencePieceTokenizer):
+    raise ConfigError(
+      'Pretraining cannot tell which ids are sentinels.',
+      where=str(path),
+      expected=f'a spiece.model, above whose pieces T5 has {SENTINELS} sentinels',
+      got='no spiece.model' if lacking else 'another kind of tokenizer',
+      fix='name one in config.tokenizer; models without, such as ByT5, cannot be pretrained here',
+    )
+  return tokenizer
 
 
 def _check_fit(cfg: Config, tokenizer: SentencePieceTokenizer) -> None:

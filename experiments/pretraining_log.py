@@ -1,6 +1,7 @@
 """What a pretraining run leaves to look at: JSON lines, TensorBoard's files, and a picture."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ class Log:
     self._file.flush()
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
+
+  def settle(self) -> None:
+    """All that was noted is on the disk; TensorBoard's writer would wait for minutes."""
+    os.fsync(self._file.fileno())
+    self._board.flush()
 
   def __enter__(self) -> 'Log':
     return self

@@ -15,11 +15,11 @@ def paragraphs(count: int, seed: int = 0) -> list[str]:
     for _ in range(30):
       told.append(words[at])
       at = (5 * at + draw.randrange(3)) % len(words)
-    out.append(' '.join(told) + '.')
+    out.append(f'{" ".join(told)} {draw.randrange(10)}.')
   return out
 
 
-def write(folder: Path, train: int = 60, dev: int = 12) -> Path:
+def write(folder: Path, train: int = 60, dev: int = 13) -> Path:
   """part-0.txt and part-1.txt to train on, part-dev.txt to measure the loss on."""
   folder.mkdir(parents=True, exist_ok=True)
   for name, count, seed in (('0', train, 1), ('1', train, 2), ('dev', dev, 3)):
