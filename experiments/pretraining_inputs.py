@@ -109,7 +109,7 @@ def _check_fit(cfg: Config, tokenizer: SentencePieceTokenizer) -> None:
       'This T5 has no room for the sentinels.',
       expected=f'at most {cfg.vocab - SENTINELS} pieces: {cfg.vocab} rows less {SENTINELS}',
       got=f'{tokenizer.vocab_size - SENTINELS} pieces',
-      fix='use the tokenizer that the model was trained with, if it is one of T5 and not of mT5',
+      fix='use the tokenizer that the model was trained with, if that has its sentinels there',
     )
   ids, wanted = (tokenizer.pad_id, tokenizer.eos_id), (PAD, cfg.eos_id)
   if ids != wanted or cfg.pad_id != PAD:

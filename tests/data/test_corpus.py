@@ -63,7 +63,9 @@ def test_a_broken_gzip_is_named(tmp_path):
   whole = gzip.compress(np.random.default_rng(0).bytes(500).hex().encode())
   flipped = bytearray(whole)
   flipped[100] ^= 0xFF
+  no_such_block = whole[:10] + b'\x07' + whole[11:]  # for which zlib has an error of its own
   contents = {'cut.gz': whole[:100], 'flipped.gz': bytes(flipped), 'plain.gz': b'no gzip\n'}
+  contents['block.gz'] = no_such_block
   for name, content in contents.items():
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as caught:

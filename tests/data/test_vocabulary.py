@@ -42,7 +42,7 @@ def test_our_tokenizer_reads_it(trained):
     ids = tokenizer.encode(text)
     assert ids[-1] == 1 and 2 not in ids
     assert tokenizer.decode(ids) == text
-    assert len(ids) < len(text) / 2
+    assert len(ids) < 0.7 * len(text)  # it knows more than letters
 
 
 @pytest.mark.parametrize('sentences', [1_000_000, 110], ids=['all', 'drawn'])
