@@ -14,8 +14,6 @@ from compacter_jax.errors import ConfigError
 from experiments.configs import read_config
 from experiments.guard import guarded
 
-EXAMPLE = 'python -m experiments.run --config=experiments/configs/compacter.py --workdir=W'
-
 
 def start(
   main: Callable[[Any, Any], None],
@@ -49,7 +47,7 @@ def start(
     needed = {'config': flags.FLAGS['config'].present, 'workdir': workdir.value or not writes}
     for name, given in needed.items():
       if not given:
-        raise ConfigError(f'--{name} is missing.', fix=EXAMPLE)
+        raise ConfigError(f'--{name} is missing.', fix=_example(doc))
     if len(argv) > 1:
       raise ConfigError('These are no flags.', got=' '.join(argv[1:]), fix='write --NAME=VALUE')
     from experiments import schema
@@ -59,6 +57,12 @@ def start(
   # What is changed in a config can only be read after the config; ml_collections reads sys.argv.
   sys.argv[1:] = sorted(sys.argv[1:], key=lambda arg: not arg.lstrip('-').startswith('config='))
   guarded(lambda: app.run(checked, flags_parser=parse))
+
+
+def _example(doc: str | None) -> str:
+  """The first command that a docstring shows."""
+  found = re.search(r'python -m .*', doc or '')
+  return ' '.join(found[0].split()) if found else ''
 
 
 def _settings(config: flags.FlagHolder) -> dict[str, Any]:

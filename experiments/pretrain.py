@@ -3,8 +3,9 @@
     python -m experiments.pretrain --config=experiments/configs/pretrain_nano.py \
         --config.text.dir=DIR --workdir=W
 
-The same command goes on where an interrupted run stopped. W receives config.json, metrics.jsonl,
-TensorBoard's files in events/, loss.png, results.json, and model/ in Hugging Face's format.
+The same command goes on where an interrupted run stopped, and says so if it has ended. W receives
+config.json, metrics.jsonl, TensorBoard's files in events/, loss.png, results.json, the last
+checkpoint in state.safetensors, and model/ in Hugging Face's format.
 """
 
 from typing import Any
@@ -22,9 +23,9 @@ def main(job, workdir: str) -> None:
 
 def job(values: dict[str, Any]):
   """The job of plain settings."""
-  from experiments import pretraining
+  from experiments import pretraining_job
 
-  return pretraining.job(values)
+  return pretraining_job.job(values)
 
 
 if __name__ == '__main__':

@@ -1,22 +1,31 @@
 """What a pretraining run leaves to look at: JSON lines, TensorBoard's files, and a picture."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from compacter_jax import tensor_file
+from compacter_jax.errors import StorageError
 
 LINES = 'metrics.jsonl'
 
 
 class Log:
-  """Writes metrics as they come; what was noted after `step`, before a crash, is dropped."""
+  """Writes metrics as they come, from a checkpoint on.
 
-  def __init__(self, folder: Path, step: int):
+  What was noted after the checkpoint's `step` is dropped, for it comes again; so does the dev loss
+  of the `last` step, which is measured behind its checkpoint.
+  """
+
+  def __init__(self, folder: Path, step: int, last: int):
     from tensorboardX import SummaryWriter
 
-    self._path = folder / LINES
-    kept = [note for note in read_notes(folder) if note['step'] <= step]
-    self._path.write_text(''.join(json.dumps(note) + '\n' for note in kept))
-    self._file = self._path.open('a')
+    again = lambda note: note['step'] > step or ('dev_loss' in note and note['step'] == last)
+    kept = [note for note in read_notes(folder) if not again(note)]
+    with tensor_file.atomic(folder / LINES) as file:
+      file.write(''.join(json.dumps(note) + '\n' for note in kept).encode())
+    self._file = (folder / LINES).open('a')
     self._board = SummaryWriter(str(folder / 'events'), purge_step=step + 1 if step else None)
 
   def note(self, step: int, **values: Any) -> None:
@@ -24,8 +33,12 @@ class Log:
     self._file.write(json.dumps({**values, 'step': step}) + '\n')
     self._file.flush()
     for name, value in values.items():
-      if name != 'step':
-        self._board.add_scalar(name, value, step)
+      self._board.add_scalar(name, value, step)
+
+  def settle(self) -> None:
+    """All that was noted is on the disk; TensorBoard's writer would wait for minutes."""
+    os.fsync(self._file.fileno())
+    self._board.flush()
 
   def __enter__(self) -> 'Log':
     return self
@@ -36,10 +49,16 @@ class Log:
 
 
 def read_notes(folder: Path) -> list[dict[str, Any]]:
-  """What a run has noted so far; a last line that a crash cut off is left out."""
+  """What a run has noted so far; a last line that a crash cut off is left out.
+
+  Raises StorageError for a line that no run has written.
+  """
   path = folder / LINES
   lines = path.read_text().split('\n')[:-1] if path.exists() else []
-  return [json.loads(line) for line in lines]
+  try:
+    return [json.loads(line) for line in lines]
+  except ValueError as error:
+    raise StorageError('These notes are damaged.', where=str(path), got=str(error)) from error
 
 
 def plot_loss(folder: Path) -> Path:
@@ -58,5 +77,6 @@ def plot_loss(folder: Path) -> Path:
   axes.set(xlabel='step', ylabel='cross entropy per target id (nats)', title=f'dev loss {last:.3f}')
   axes.grid(alpha=0.3)
   axes.legend()
-  figure.savefig(folder / 'loss.png', dpi=120)
+  with tensor_file.atomic(folder / 'loss.png') as file:
+    figure.savefig(file, dpi=120, format='png')
   return folder / 'loss.png'

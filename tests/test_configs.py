@@ -1,5 +1,6 @@
 """Every config resolves, every key can be overridden, every mistake is told before any work."""
 
+import dataclasses
 import json
 import os
 import re
@@ -15,11 +16,12 @@ from ml_collections import ConfigDict
 from compacter_jax import methods, t5
 from compacter_jax.errors import CompacterError
 from compacter_jax.model import Model
-from experiments import count, schema
-from experiments.configs import config_files, read_config
+from experiments import count, pretraining_job, schema
+from experiments.configs import HERE, config_files, is_pretraining, read_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = {path.stem: path for path in config_files()}
+PRETRAINING = {path.stem: path for path in sorted(HERE.glob('*.py')) if is_pretraining(path)}
 BASE = read_config(ROOT / 'experiments/configs/base.py')
 
 
@@ -29,6 +31,26 @@ def test_every_config_resolves(path):
   assert Model(t5.SIZES['t5-base'], job.method).count() > 0
   assert methods.from_config(methods.to_config(job.method)) == job.method
   assert '--config=experiments/configs/' + path.name in path.read_text()
+
+
+@pytest.mark.parametrize('path', PRETRAINING.values(), ids=PRETRAINING)
+def test_every_config_of_pretraining_resolves(path):
+  config = read_config(path).to_dict()
+  with pytest.raises(CompacterError, match='text.dir'):
+    pretraining_job.job(config)
+  config['text']['dir'] = 'DIR'
+  job = pretraining_job.job(config)
+  assert pretraining_job.job(json.loads(json.dumps(dataclasses.asdict(job)))) == job
+  assert t5.count(job.shape) > 0
+  assert '--config=experiments/configs/' + path.name in path.read_text()
+
+
+def test_the_shipped_t5_has_the_shape_of_its_config():
+  config = read_config(PRETRAINING['pretrain_nano']).to_dict()
+  config['text']['dir'] = 'DIR'
+  job, nano = pretraining_job.job(config), t5.read_config('nano')
+  assert dataclasses.replace(job.shape, vocab=nano.vocab) == nano
+  assert job.pieces + 100 <= nano.vocab < job.pieces + 100 + 128
 
 
 UPPER = (5, 6, 7, 8, 9, 10, 11)
@@ -75,8 +97,9 @@ def test_the_docstring_says_how_much_is_trained(name):
     assert percent == f'{row["percent"]:.3f}'
 
 
-def test_every_setting_of_the_base_has_its_meaning():
-  source = (ROOT / 'experiments/configs/base.py').read_text()
+@pytest.mark.parametrize('name', ['base', *PRETRAINING])
+def test_every_setting_has_its_meaning(name):
+  source = (HERE / f'{name}.py').read_text()
   for line, following in zip(source.splitlines(), source.splitlines()[1:]):
     if re.match(r'  config\.\S+ = (?!ConfigDict)', following):
       assert line.lstrip().startswith(('#', 'config.')), following
@@ -90,9 +113,9 @@ def leaves(config, path=''):
       yield f'{path}{key}', value
 
 
-def changed(path, value):
-  """The settings of compacter.py as a dict, with one of them changed."""
-  config = read_config(CONFIGS['compacter']).to_dict()
+def changed(path, value, name='compacter'):
+  """The settings of a config as a dict, with one of them changed."""
+  config = read_config(HERE / f'{name}.py').to_dict()
   inner = config
   *above, last = path.split('.')
   for key in above:
@@ -112,6 +135,19 @@ def test_a_wrong_type_is_refused_for_every_setting(path):
 def test_none_is_refused_for_every_setting_of_the_base(path):
   with pytest.raises(CompacterError, match='None'):
     schema.job(changed(path, None))
+
+
+NANO = [path for path, _ in leaves(read_config(HERE / 'pretrain_nano.py'))]
+
+
+@pytest.mark.parametrize('path', NANO)
+def test_a_wrong_type_is_refused_for_every_setting_of_pretraining(path):
+  for wrong in ({}, float('nan'), None, object()):
+    config = changed(path, wrong, 'pretrain_nano')
+    if path != 'text.dir':
+      config['text']['dir'] = 'DIR'
+    with pytest.raises(CompacterError, match=re.escape(path.rpartition('.')[2])):
+      pretraining_job.job(config)
 
 
 def command(tmp_path, *flags, config='compacter'):

@@ -115,7 +115,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_stops_the_loop(frozen):
 
 
 @pytest.mark.parametrize(
-  ('optimizer', 'schedule'), [('adamw', 'cosine'), ('adafactor', 'constant')]
+  ('optimizer', 'schedule'),
+  [('adamw', 'cosine'), ('adafactor', 'constant'), ('adafactor', 'inverse_sqrt')],
 )
 def test_every_optimizer_learns(frozen, optimizer, schedule):
   built = optim.build(optim.Optim(optimizer, 1e-2, schedule, warmup=2), 20)
@@ -132,6 +133,21 @@ def test_the_published_schedule():
   want = {0: 0.0, 250: 1.5e-3, 500: 3e-3, 750: 1.5e-3, 1_000: 0.0}
   for step, value in want.items():
     np.testing.assert_allclose(rate(step), value, atol=1e-9)
+
+
+@pytest.mark.parametrize('warmup', [1, 100, 10_000])
+def test_the_schedule_of_t5(warmup):
+  """Raffel et al. 2020, 3.1.2: 1 / sqrt(max(n, k)); here the first k steps rise instead."""
+  rate = optim.schedule(optim.Optim(rate=warmup**-0.5, schedule='inverse_sqrt', warmup=warmup), 9)
+  for n in warmup, warmup + 1, 4 * warmup, 123_456:
+    np.testing.assert_allclose(rate(jnp.int32(n)), max(n, warmup) ** -0.5, rtol=1e-6)
+  for n in 0, warmup // 2, warmup - 1:
+    np.testing.assert_allclose(rate(jnp.int32(n)), n / warmup * warmup**-0.5, rtol=1e-5, atol=1e-9)
+
+
+def test_the_schedule_of_t5_without_a_warmup():
+  rate = optim.schedule(optim.Optim(rate=0.5, schedule='inverse_sqrt', warmup=0), 9)
+  np.testing.assert_allclose([rate(n) for n in (0, 3, 99)], [0.5, 0.25, 0.05], rtol=1e-6)
 
 
 def test_adamw_is_the_published_update():

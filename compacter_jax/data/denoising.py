@@ -12,10 +12,11 @@ import numpy as np
 
 from compacter_jax.data.encoding import PAD
 from compacter_jax.data.pipeline import Batch
+from compacter_jax.data.sentencepiece_tokenizer import SENTINELS
+from compacter_jax.errors import ConfigError
 from compacter_jax.settings import choose, within
 
 OBJECTIVES = 'span_corruption', 'prefix_lm'
-SENTINELS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +24,12 @@ class Denoising:
   """How a chunk becomes source and target.
 
   Attributes:
-    objective: 'span_corruption' or 'prefix_lm'.
+    objective: 'span_corruption' or 'prefix_lm', for which density and span mean nothing.
     chunk: C, ids of a chunk.
     density: share of the ids that are noise.
-    span: mean length of a span of noise.
+    span: mean length of a span of noise in ids.
+
+  Raises ConfigError for what cannot be: among it more spans than there are sentinels.
   """
 
   objective: str = 'span_corruption'
@@ -37,9 +40,18 @@ class Denoising:
   def __post_init__(self):
     choose('objective', self.objective, OBJECTIVES)
     within('chunk', self.chunk, 2)
+    if self.objective != 'span_corruption':
+      return
     within('span', self.span, 1)
     within('density', self.density, 1 / self.chunk, 1 - 1 / self.chunk)
-    within('spans of a chunk (chunk * density / span)', self.spans, 1, SENTINELS)
+    if self.spans > SENTINELS:
+      raise ConfigError(
+        'A chunk has more spans of noise than there are sentinels.',
+        where='chunk * density / span',
+        expected=f'at most {SENTINELS}',
+        got=str(self.spans),
+        fix=f'chunk={int(SENTINELS * self.span / self.density)} is the longest with this noise',
+      )
 
   @property
   def noise(self) -> int:

@@ -20,13 +20,13 @@ class SentencePieceTokenizer:
   """T5's own tokenizer: the pieces of `spiece.model`, then 100 sentinels in reverse order.
 
   With n pieces, `<extra_id_0>` is n + 99 and `<extra_id_99>` is n. A model has more rows than that
-  (32,128 for 32,100); the rows above are padding and never produced.
+  (32,128 for 32,100); the rows above are padding and never produced. `content` is the whole file.
   """
 
   def __init__(self, model: Path):
     import sentencepiece
 
-    content = _model_bytes(model)
+    self.content = content = _model_bytes(model)
     self._pieces = sentencepiece.SentencePieceProcessor()
     try:
       self._pieces.LoadFromSerializedProto(content)

@@ -104,7 +104,7 @@ def get_config() -> ConfigDict:
   config.optim.optimizer = 'adamw'
   # Peak learning rate.
   config.optim.rate = 3e-3
-  # After the warmup: 'linear' to 0, 'cosine' to 0 or 'constant'.
+  # After the warmup: 'linear' to 0, 'cosine' to 0, 'constant', or 'inverse_sqrt' in the step.
   config.optim.schedule = 'linear'
   # Steps over which the rate rises from 0.
   config.optim.warmup = 500

@@ -3,8 +3,9 @@
     python -m experiments.pretrain --config=experiments/configs/pretrain_nano.py \
         --config.text.dir=DIR --workdir=W
 
-DIR holds files of paragraphs, .txt or .txt.gz, those for the dev loss with `dev` in their names.
-W receives model/ in Hugging Face's format. docs/pretraining.md tells what it reaches and costs.
+DIR holds texts in UTF-8 with empty lines between paragraphs, plain or gzipped: *0.txt to *9.txt
+to train on, *dev.txt for the dev loss. W receives model/ in Hugging Face's format.
+docs/pretraining.md tells the rest.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
   config = ConfigDict()
-  # T5 to go on from; '' draws one of the shape below.
+  # T5 to go on from: a folder, a name on the Hub, or 'nano'; '' draws one of the shape below.
   config.model = ''
   # Of the fresh T5, as `t5.Config` names them.
   config.shape = ConfigDict()
@@ -25,13 +26,13 @@ def get_config() -> ConfigDict:
   config.shape.activation = 'gelu_new'
   config.shape.gated = True
   config.shape.tied_head = True
-  # Where the tokenizer is; '' is where the model is or, for a fresh T5, trains a vocabulary.
+  # Where a spiece.model is; '' is where the model is or, for a fresh T5, trains a vocabulary.
   config.tokenizer = ''
   # Pieces of that vocabulary; 100 sentinels come on top.
   config.pieces = 8_000
 
   config.text = ConfigDict()
-  # Folder with the text, and the files in it to train on and to measure the loss on.
+  # Folder with the text, and patterns of the files in it to train on and to measure the loss on.
   config.text.dir = ''
   config.text.train = '*[0-9].txt*'
   config.text.dev = '*dev.txt*'
@@ -50,9 +51,13 @@ def get_config() -> ConfigDict:
   config.dtype = 'float32'
   # What the backward pass computes again: 'none', 'dots' or 'full'.
   config.remat = 'none'
-  # T5 1.1 and later were pretrained without dropout.
+  # Weights of the T5 that is written, and of no other file: 'float32' or 'bfloat16'.
+  config.saved_dtype = 'bfloat16'
+  # Whether T5's dropout is on; T5 1.1 and later were pretrained without.
   config.dropout = False
+  # Draws a fresh T5, the order of the chunks, the noise and the dropout.
   config.seed = 42
+  # Steps to train, and chunks of a step.
   config.steps = 10_000
   config.batch_size = 64
   # Parts a batch is cut into, one after the other, to save memory; the result is the same.
@@ -63,13 +68,19 @@ def get_config() -> ConfigDict:
   config.log_every = 50
 
   config.optim = ConfigDict()
-  # Adafactor's rate is relative to the size of each weight.
+  # 'adafactor', whose rate is relative to the size of each weight, or 'adamw'.
   config.optim.optimizer = 'adafactor'
+  # Peak learning rate.
   config.optim.rate = 1e-2
+  # After the warmup: 'inverse_sqrt' in the step, as T5's, 'cosine' or 'linear' to 0, or 'constant'.
   config.optim.schedule = 'cosine'
+  # Steps over which the rate rises from 0.
   config.optim.warmup = 500
+  # Weight decay.
   config.optim.decay = 0.0
+  # Largest global norm of the gradient; 0 does not clip.
   config.optim.clip = 1.0
+  # Of AdamW.
   config.optim.b1 = 0.9
   config.optim.b2 = 0.999
   config.optim.epsilon = 1e-8
