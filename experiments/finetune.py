@@ -7,8 +7,10 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -111,7 +113,9 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
     best, history = _train(job, inputs, total, every, console, log)
   trained = time.perf_counter()
   console.close()
-  scores = {part: _evaluate(job, inputs, best, part) for part in ('validation', 'test')}
+  scores, intervals = {}, {}
+  for part in 'validation', 'test':
+    scores[part], intervals[part] = _report(job, inputs, best, part)
   notes = {'data': dataclasses.asdict(job.data), 'validation': scores['validation']}
   cj.save(
     out / 'adapter', inputs.model, best, inputs.base, inputs.tokenizer.fingerprint, job.seed, notes
@@ -119,6 +123,7 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
   results = {
     'task': inputs.task.name,
     **scores,
+    'intervals': intervals,
     'rows': {part: len(split) for part, split in inputs.splits.items()},
     'splits': inputs.drawn,
     'bad_rows': inputs.bad_rows,
@@ -183,11 +188,25 @@ def training(job: Job, split: Encoded) -> data.Batches:
 
 
 def _evaluate(job: Job, inputs: Inputs, tuned, part: str) -> dict[str, float]:
+  task, predictions = _predict(job, inputs, tuned, part)
+  return evaluate.score(task, predictions, inputs.splits[part])
+
+
+def _report(job: Job, inputs: Inputs, tuned, part: str):
+  """The scores and their intervals, of the same outputs."""
+  task, predictions = _predict(job, inputs, tuned, part)
+  args = task, predictions, inputs.splits[part]
+  return evaluate.score(*args), evaluate.interval(*args)
+
+
+def _predict(job: Job, inputs: Inputs, tuned, part: str) -> tuple[data.Task, list[str]]:
   split, frozen = inputs.splits[part], inputs.model.trim(inputs.frozen)
-  size = min(job.eval_batch_size, len(split))
-  args = inputs.model, tuned, frozen, split, inputs.tokenizer, size
   task = inputs.task if part == 'test' else data.trained_on(inputs.task)
-  return evaluate.score(task, evaluate.predict(*args), split)
+  most = job.data.max_target if job.data.allow_target_truncation else None
+  steps = evaluate.limit(task, split, inputs.tokenizer, most)
+  size = min(job.eval_batch_size, len(split))
+  args = inputs.model, tuned, frozen, split, inputs.tokenizer, size, steps
+  return task, evaluate.predict(*args)
 
 
 def _announce(job: Job, inputs: Inputs, total: int) -> str:
@@ -218,9 +237,18 @@ def _announce(job: Job, inputs: Inputs, total: int) -> str:
   return '\n'.join(lines)
 
 
-def told(scores: dict[str, float]) -> str:
-  """Scores in one line."""
-  return ', '.join(f'{k} {v:.0f}' if k == 'invalid' else f'{k} {v:.2f}' for k, v in scores.items())
+def told(
+  scores: dict[str, float], intervals: Mapping[str, Sequence[float]] = MappingProxyType({})
+) -> str:
+  """Scores in one line, each with its interval where there is one: accuracy 71.2 [66.8, 75.5]."""
+
+  def one(name: str, score: float) -> str:
+    if name in intervals:
+      low, high = intervals[name]
+      return f'{name} {score:.1f} [{low:.1f}, {high:.1f}]'
+    return f'{name} {score:.0f}' if name == 'invalid' else f'{name} {score:.2f}'
+
+  return ', '.join(one(name, score) for name, score in scores.items())
 
 
 def parameters(model: Model) -> dict[str, float]:
