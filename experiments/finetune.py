@@ -107,7 +107,7 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
   write_json(out / 'config.json', as_config(job))
   total, every = lengths(job, len(inputs.splits['train']))
   console = Console(total, quiet)
-  console.say(_announce(job, inputs, total))
+  console.say(announce(job, inputs, total))
   begin = time.perf_counter()
   with (out / 'metrics.jsonl').open('w') as log:
     best, history = _train(job, inputs, total, every, console, log)
@@ -209,7 +209,8 @@ def _predict(job: Job, inputs: Inputs, tuned, part: str) -> tuple[data.Task, lis
   return task, evaluate.predict(*args)
 
 
-def _announce(job: Job, inputs: Inputs, total: int) -> str:
+def announce(job: Job, inputs: Inputs, total: int) -> str:
+  """What is about to be trained, and what a user may not expect of it."""
   counts = parameters(inputs.model)
   sizes = ', '.join(f'{len(split):,} {part}' for part, split in inputs.splits.items())
   lines = [
@@ -221,6 +222,10 @@ def _announce(job: Job, inputs: Inputs, total: int) -> str:
     lines.append(
       f'note: a warmup of {job.optim.warmup} steps is no shorter than the run ({total}): '
       f'the rate never reaches {job.optim.rate:g}'
+    )
+  if job.batch_size > (few := len(inputs.splits['train'])):
+    lines.append(
+      f'note: a batch of {job.batch_size} is more than the {few} training rows: it repeats some'
     )
   for path, count in inputs.bad_rows.items():
     lines.append(f'note: {count} unusable rows of {path} are left out')
