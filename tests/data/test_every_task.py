@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -151,3 +152,24 @@ def test_the_table_of_runs(files, tmp_path, monkeypatch, capsys):
 def test_a_run_that_fails_is_told():
   with pytest.raises(CompacterError, match='it broke'):
     every_task.run([sys.executable, '-c', 'import sys; sys.exit("it broke")'])
+
+
+def test_the_tasks_of_the_page_run(base, tmp_path, monkeypatch):
+  page = (Path(__file__).parents[2] / 'docs/your_own_data.md').read_text()
+  monkeypatch.chdir(tmp_path)
+  for code in re.findall(r'```python\n(.*?)```', page, re.DOTALL):
+    exec(compile(code, 'your_own_data.md', 'exec'), {})  # noqa: S102
+  wanted = {
+    'reviews': {'f1', 'accuracy'},
+    'quiz': {'accuracy'},
+    'ages': {'pearson', 'spearman'},
+    'titles': {'exact_match', 'token_f1', 'rouge_l', 'bleu'},
+  }
+  for name, scores in wanted.items():
+    job = settings(base, '', f'{name}/task.json', splits='paper')
+    results = finetune.run(job, finetune.read(job), tmp_path / name / 'w', quiet=True)
+    assert set(results['test']) == scores | {'average', 'invalid'}
+    assert set(results['intervals']['test']) == scores | {'average'}
+  for told in re.findall(r'```json\n(.*?)```', page, re.DOTALL):
+    (tmp_path / 'task.json').write_text(told)
+    assert data.task_named(str(tmp_path)).name == 'reviews'
