@@ -89,9 +89,9 @@ def draw(random: np.random.Generator, sizes: np.ndarray, resamples: int) -> np.n
   if len(sizes) <= FEW:
     return random.multinomial(units, sizes / units, resamples).astype(np.float64)
   cell = np.repeat(np.arange(len(sizes)), sizes)
+  alone = len(sizes) == units  # then a unit is its cell
   counts = np.empty((resamples, len(sizes)))
   for row in counts:
-    row[:] = np.bincount(
-      cell[random.integers(units, size=units, dtype=np.uint32)], None, len(sizes)
-    )
+    drawn = random.integers(units, size=units, dtype=np.uint32)
+    row[:] = np.bincount(drawn if alone else cell[drawn], None, len(sizes))
   return counts

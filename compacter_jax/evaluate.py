@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from compacter_jax import bootstrap, metrics
-from compacter_jax.data.encoding import Encoded
+from compacter_jax.data.encoding import TARGET_STEP, Encoded
 from compacter_jax.data.pipeline import eval_batches
 from compacter_jax.data.tasks import Task
 from compacter_jax.data.tokenizer import Tokenizer
@@ -39,6 +39,17 @@ def predict(
       if row >= 0:
         out[row] = tokenizer.decode(line.tolist()).strip()
   return out
+
+
+def limit(task: Task, split: Encoded, tokenizer: Tokenizer, most: int | None = None) -> int:
+  """How many ids must be generated for any answer: the split's longest target or longest label.
+
+  A label that no row of the split has may be written all the same, and would count as invalid if it
+  were cut. most: ids to which labels are cut, where they may be.
+  """
+  longest = max((len(tokenizer.encode(label)) for label in task.labels or ()), default=0)
+  longest = min(longest, most or longest)
+  return max(split.target_width, -(-longest // TARGET_STEP) * TARGET_STEP)
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'steps'))

@@ -3,12 +3,10 @@
 import dataclasses
 import json
 import math
-import platform
-import resource
-import sys
 import time
-from importlib import metadata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -23,6 +21,7 @@ from compacter_jax.t5.config import Config
 from compacter_jax.weights import Flat
 from experiments import rows
 from experiments.console import Console
+from experiments.machine import peak_bytes, versions
 from experiments.schema import Job
 
 SAMPLED = 200  # steps whose padding is counted
@@ -113,13 +112,15 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
   console = Console(total, quiet)
   batches = training(job, inputs.splits['train'], inputs.model.cfg.d_model)
   padding = {'useful_ids': batches.useful(min(total, SAMPLED)), 'lines': batches.height}
-  console.say(_announce(job, inputs, total, padding['useful_ids']))
+  console.say(announce(job, inputs, total, padding['useful_ids']))
   begin = time.perf_counter()
   with (out / 'metrics.jsonl').open('w') as log:
     best, history = _train(job, inputs, batches, total, every, (console, log))
   trained = time.perf_counter()
   console.close()
-  scores = {part: _evaluate(job, inputs, best, part) for part in ('validation', 'test')}
+  scores, intervals = {}, {}
+  for part in 'validation', 'test':
+    scores[part], intervals[part] = _report(job, inputs, best, part)
   notes = {'data': dataclasses.asdict(job.data), 'validation': scores['validation']}
   cj.save(
     out / 'adapter', inputs.model, best, inputs.base, inputs.tokenizer.fingerprint, job.seed, notes
@@ -127,6 +128,7 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
   results = {
     'task': inputs.task.name,
     **scores,
+    'intervals': intervals,
     'rows': {part: len(split) for part, split in inputs.splits.items()},
     'splits': inputs.drawn,
     'bad_rows': inputs.bad_rows,
@@ -192,14 +194,29 @@ def training(job: Job, split: Encoded, d_model: int) -> data.Batches:
 
 
 def _evaluate(job: Job, inputs: Inputs, tuned, part: str) -> dict[str, float]:
+  task, predictions = _predict(job, inputs, tuned, part)
+  return evaluate.score(task, predictions, inputs.splits[part])
+
+
+def _report(job: Job, inputs: Inputs, tuned, part: str):
+  """The scores and their intervals, of the same outputs."""
+  task, predictions = _predict(job, inputs, tuned, part)
+  args = task, predictions, inputs.splits[part]
+  return evaluate.score(*args), evaluate.interval(*args)
+
+
+def _predict(job: Job, inputs: Inputs, tuned, part: str) -> tuple[data.Task, list[str]]:
   split, frozen = inputs.splits[part], inputs.model.trim(inputs.frozen)
-  size = min(job.eval_batch_size, len(split))
-  args = inputs.model, tuned, frozen, split, inputs.tokenizer, size
   task = inputs.task if part == 'test' else data.trained_on(inputs.task)
-  return evaluate.score(task, evaluate.predict(*args), split)
+  most = job.data.max_target if job.data.allow_target_truncation else None
+  steps = evaluate.limit(task, split, inputs.tokenizer, most)
+  size = min(job.eval_batch_size, len(split))
+  args = inputs.model, tuned, frozen, split, inputs.tokenizer, size, steps
+  return task, evaluate.predict(*args)
 
 
-def _announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
+def announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
+  """What is about to be trained, and what a user may not expect of it."""
   counts = parameters(inputs.model)
   sizes = ', '.join(f'{len(split):,} {part}' for part, split in inputs.splits.items())
   lines = [
@@ -212,6 +229,10 @@ def _announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
     lines.append(
       f'note: a warmup of {job.optim.warmup} steps is no shorter than the run ({total}): '
       f'the rate never reaches {job.optim.rate:g}'
+    )
+  if job.batch_size > (few := len(inputs.splits['train'])):
+    lines.append(
+      f'note: a batch of {job.batch_size} is more than the {few} training rows: it repeats some'
     )
   for path, count in inputs.bad_rows.items():
     lines.append(f'note: {count} unusable rows of {path} are left out')
@@ -228,31 +249,24 @@ def _announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
   return '\n'.join(lines)
 
 
-def told(scores: dict[str, float]) -> str:
-  """Scores in one line."""
-  return ', '.join(f'{k} {v:.0f}' if k == 'invalid' else f'{k} {v:.2f}' for k, v in scores.items())
+def told(
+  scores: dict[str, float], intervals: Mapping[str, Sequence[float]] = MappingProxyType({})
+) -> str:
+  """Scores in one line, each with its interval where there is one: accuracy 71.2 [66.8, 75.5]."""
+
+  def one(name: str, score: float) -> str:
+    if name in intervals:
+      low, high = intervals[name]
+      return f'{name} {score:.1f} [{low:.1f}, {high:.1f}]'
+    return f'{name} {score:.0f}' if name == 'invalid' else f'{name} {score:.2f}'
+
+  return ', '.join(one(name, score) for name, score in scores.items())
 
 
 def parameters(model: Model) -> dict[str, float]:
   """How much is trained: 'trained', 'base' and 'percent'."""
   trained, base = model.count(), cj.t5.count(model.cfg)
   return {'trained': trained, 'base': base, 'percent': 100 * trained / base}
-
-
-def peak_bytes() -> int:
-  """The largest memory so far: of the device if it tells, else of this process."""
-  stats = jax.devices()[0].memory_stats()
-  if stats:
-    return stats['peak_bytes_in_use']
-  unit = 1 if sys.platform == 'darwin' else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def versions() -> dict[str, str]:
-  """Of Python and of the libraries that decide results."""
-  names = 'jax', 'jaxlib', 'flax', 'optax', 'numpy'
-  found = {name: metadata.version(name) for name in names}
-  return {'compacter_jax': cj.__version__, 'python': platform.python_version(), **found}
 
 
 def as_config(job: Job) -> dict[str, Any]:

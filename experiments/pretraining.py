@@ -18,7 +18,8 @@ from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
 from compacter_jax.state_file import load_state, save_state
 from experiments.console import Console
-from experiments.finetune import peak_bytes, versions, write_json
+from experiments.finetune import write_json
+from experiments.machine import peak_bytes, versions
 from experiments.pretraining_folder import STATE, claimed, results
 from experiments.pretraining_inputs import Inputs, read
 from experiments.pretraining_job import PretrainJob

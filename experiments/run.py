@@ -5,6 +5,7 @@
 
 Every setting of `experiments/configs/base.py` and of the method can be changed by
 --config.NAME=VALUE. W receives config.json, metrics.jsonl, results.json and adapter/.
+The scores at the end are told with 95 % intervals of a bootstrap of the rows.
 """
 
 from experiments import commandline
@@ -16,7 +17,7 @@ def main(job, workdir: str) -> None:
 
   results = finetune.run(job, finetune.read(job), workdir)
   for part in 'validation', 'test':
-    print(f'{part}: {finetune.told(results[part])}')
+    print(f'{part}: {finetune.told(results[part], results["intervals"][part])}')
   print(f'adapter: {workdir}/adapter ({results["adapter_bytes"]:,} bytes of arrays)')
 
 

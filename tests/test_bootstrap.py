@@ -13,6 +13,7 @@ from compacter_jax.bootstrap import draw, intervals
 from compacter_jax.data.registry import CHANGES, TASKS
 from compacter_jax.errors import ConfigError, DataError
 from compacter_jax.weighted_metrics import METRICS, Rows, weighted
+from experiments.benchmarks import intervals as benchmark
 
 DIGITS = ['0', '1', '2', ' 1', 'x', 'y', '']
 NUMBERS = ['0.0', '1.5', '2.5', '2.5', '5.0', 'x']
@@ -226,3 +227,13 @@ def test_ten_thousand_resamples_of_ten_thousand_rows_are_quick(metric):
   begin = time.process_time()
   intervals(*args)
   assert time.process_time() - begin < 4  # of two cores
+
+
+def test_the_benchmark_has_a_line_for_each_metric(capsys):
+  benchmark.main(['--rows=60', '--resamples=50', '--rounds=1'])
+  lines = [line.split(' | ') for line in capsys.readouterr().out.splitlines()[4:]]
+  names = ['accuracy', 'f1', 'matthews', 'pearson', 'pearson', 'spearman', 'spearman']
+  assert [line[0] for line in lines] == [f'| {name}' for name in names]
+  for _, _, score, interval, *_ in lines:
+    low, high = map(float, interval.split(' to '))
+    assert low < float(score) < high

@@ -30,3 +30,18 @@ def test_words_are_scored_as_the_labels_they_stand_for():
   scores = evaluate.score(task, ['equivalent', 'not_equivalent', 'not_equivalent', '1'], split)
   np.testing.assert_allclose([scores['f1'], scores['accuracy']], [50, 50])
   assert scores['invalid'] == 1
+
+
+def test_as_many_ids_are_generated_as_any_label_needs():
+  # No row of the split has the longer label; an output cut short would count as invalid.
+  task = data.task_named('mrpc', 't5')
+  tokenizer = data.load_tokenizer(t5.resolve('nano'))
+  long, short = sorted((len(tokenizer.encode(label)) for label in task.labels), reverse=True)
+  examples = [data.Example('a text', 'equivalent')]
+  split = data.encode(examples, tokenizer, max_source=16, max_target=16, vocab=8_192)
+  assert short <= split.target_width < long <= evaluate.limit(task, split, tokenizer)
+  assert evaluate.limit(task, split, tokenizer, most=short) == split.target_width
+  digits = data.encode([data.Example('a', '1')], tokenizer, 16, 16, 8_192)
+  assert evaluate.limit(data.task_named('sst2'), digits, tokenizer) == digits.target_width
+  free = data.encode([data.Example('a', 'Bob went home again')], tokenizer, 16, 16, 8_192)
+  assert evaluate.limit(data.task_named('record'), free, tokenizer) == free.target_width

@@ -14,7 +14,7 @@ from compacter_jax import evaluate, t5
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import DataError, StorageError
 from compacter_jax.train import Progress
-from experiments import finetune, quickstart, rows, schema
+from experiments import finetune, quickstart, rows, run, schema
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
 
@@ -69,6 +69,9 @@ def test_a_run_leaves_all_it_promises(base, tmp_path, capsys):
   assert [line['step'] for line in lines if 'validation' in line] == [3, 6]
   for key in 'validation', 'test':
     assert set(results[key]) == {'accuracy', 'average', 'invalid'}
+    assert set(results['intervals'][key]) == {'accuracy', 'average'}
+    for name, (low, high) in results['intervals'][key].items():
+      assert low <= results[key][name] <= high
   assert results['rows'] == {'train': 40, 'validation': 40, 'test': 40}
   assert results['parameters']['trained'] < results['parameters']['base']
   assert results['peak_bytes'] > 1e7
@@ -88,7 +91,9 @@ def test_the_saved_adapter_predicts_what_was_reported(base, tmp_path):
   args = model, tuned, model.trim(frozen), inputs.splits['test'], inputs.tokenizer
   for size in 7, 40:  # whatever the batch
     predictions = evaluate.predict(*args, size)
-    assert evaluate.score(inputs.task, predictions, inputs.splits['test']) == results['test']
+    args_of_test = inputs.task, predictions, inputs.splits['test']
+    assert evaluate.score(*args_of_test) == results['test']
+    assert evaluate.interval(*args_of_test) == results['intervals']['test']
 
 
 def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):
@@ -109,6 +114,25 @@ def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):
     for each in seen[:4]
   ]
   assert same == [False, True, False, False]
+
+
+def test_scores_are_told_with_their_intervals():
+  scores = {'accuracy': 71.249, 'average': 71.249, 'invalid': 3}
+  assert finetune.told(scores) == 'accuracy 71.25, average 71.25, invalid 3'
+  told = finetune.told(scores, {'accuracy': [66.75, 75.51]})
+  assert told == 'accuracy 71.2 [66.8, 75.5], average 71.25, invalid 3'
+
+
+def test_the_command_prints_the_scores_with_their_intervals(base, tmp_path, capsys, monkeypatch):
+  some = lambda model, tuned, frozen, split, *_: [*split.references[:30], *['x'] * 10]
+  monkeypatch.setattr(evaluate, 'predict', some)
+  run.main(job(base, steps=1, eval_every=1), str(tmp_path / 'w'))
+  results = json.loads((tmp_path / 'w/results.json').read_text())
+  shown = capsys.readouterr().out
+  for part in 'validation', 'test':
+    low, high = results['intervals'][part]['accuracy']
+    assert low < results[part]['accuracy'] == 75 < high
+    assert f'{part}: accuracy 75.0 [{low:.1f}, {high:.1f}]' in shown
 
 
 def test_full_fine_tuning_runs(base, tmp_path):

@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def measure(
     return alternate(works, rounds), file.stat().st_size
 
 
-def alternate(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
   """Seconds of each round of each work, in turn, so that a machine that slows down slows all."""
   seconds: dict[str, list[float]] = {name: [] for name in works}
   for _ in range(rounds):
