@@ -128,7 +128,9 @@ class Batches:
 
     At a length of 6 d_model T5 spends as much on the products of attention as on all others.
     """
-    heights = sorted({-(-max(self.batch_size // k, 1) // unit) * unit for k in (2, 3, 4, 6, 8, 16)})
+    heights = sorted(
+      {-(-max(self.batch_size // k, 1) // unit) * unit for k in (1, 2, 3, 4, 6, 8, 16)}
+    )
     steps = range(min(self._planned(), TRIED))
 
     def cost(height: int) -> float:

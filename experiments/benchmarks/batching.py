@@ -38,17 +38,19 @@ def main(argv: list[str]) -> None:
   parser.add_argument('--data.dir', dest='data_dir', required=True, help='the folder of the rows')
   parser.add_argument('--steps', type=int, default=24, help='of each round')
   parser.add_argument('--rounds', type=int, default=3)
+  parser.add_argument('--width', type=int, help='d_model that tables are made for; by default its')
   parser.add_argument('--only-padding', action='store_true', help='no training')
   flags = parser.parse_args(argv)
   folder = t5.resolve(flags.model)
   tokenizer = data.load_tokenizer(flags.tokenizer or folder)
   cfg, frozen = t5.load(folder, 'float32')
+  width = flags.width or cfg.d_model
   rounds = 0 if flags.only_padding else flags.rounds
   print('| task | batches | useful ids | shapes | lines | examples/s | waiting |')
   print('|---|---|---:|---:|---:|---:|---:|')
   for name, longest, size in TASKS:
     split = encoded(name, flags.data_dir, tokenizer, longest)
-    ways = {k: data.Batches(split, size, 0, k, d_model=cfg.d_model) for k in data.BATCHINGS}
+    ways = {k: data.Batches(split, size, 0, k, d_model=width) for k in data.BATCHINGS}
     to_the_maximum = data.Batches(split, size, 0)
     to_the_maximum.shapes = to_the_maximum.shapes[-1:]
     ways = {TO_THE_MAXIMUM: to_the_maximum, **ways}
