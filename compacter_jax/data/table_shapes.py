@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 MOST = 8  # shapes of a run
-STEP = 8  # widths are multiples of it
+STEP = 4  # widths are multiples of it
 
 Shape = tuple[int, int]  # width of the sources, width of the targets
 

@@ -36,6 +36,7 @@ def main(argv: list[str]) -> None:
     '--tokenizer', default='', help="decides the lengths; the model's if left out"
   )
   parser.add_argument('--data.dir', dest='data_dir', required=True, help='the folder of the rows')
+  parser.add_argument('--task', nargs='+', choices=[name for name, _, _ in TASKS], default=[])
   parser.add_argument('--steps', type=int, default=24, help='of each round')
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--width', type=int, help='d_model that tables are made for; by default its')
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
   rounds = 0 if flags.only_padding else flags.rounds
   print('| task | batches | useful ids | shapes | lines | examples/s | waiting |')
   print('|---|---|---:|---:|---:|---:|---:|')
-  for name, longest, size in TASKS:
+  for name, longest, size in [task for task in TASKS if task[0] in (flags.task or task)]:
     split = encoded(name, flags.data_dir, tokenizer, longest)
     ways = {k: data.Batches(split, size, 0, k, d_model=width) for k in data.BATCHINGS}
     to_the_maximum = data.Batches(split, size, 0)

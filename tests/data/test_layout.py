@@ -113,4 +113,4 @@ def _by_source(needs, shapes):
 def test_what_fits_no_shape_gets_its_own():
   assert fitting((9, 2), [(8, 2), (16, 3)]) == (16, 3)
   assert fitting((8, 3), [(8, 2), (16, 3)]) == (16, 3)
-  assert fitting((17, 2), [(8, 2), (16, 3)]) == (32, 32)
+  assert fitting((17, 2), [(8, 2), (16, 3)]) == (32, 16)
