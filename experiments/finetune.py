@@ -140,6 +140,7 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
     'seconds': {'train': trained - begin, 'evaluate': time.perf_counter() - trained},
     'examples_per_second': float(np.median([each.examples_per_second for each in history])),
     'batching': padding | {'waited': float(np.mean([each.waited for each in history]))},
+    'position': batches.position(total),
     'peak_bytes': peak_bytes(),
     'versions': versions(),
     'device': jax.devices()[0].device_kind,

@@ -109,7 +109,8 @@ def test_a_run_takes_the_batching_of_its_config(base, tmp_path):
   assert finetune.training(job, split, width).batching == 'packed'
   results = finetune.run(job, inputs, tmp_path / 'w', quiet=True)
   notes = [json.loads(line) for line in (tmp_path / 'w/metrics.jsonl').read_text().splitlines()]
-  told = results['batching']
+  told, position = results['batching'], results['position']
+  assert finetune.training(job, split, width).resumed(position) == 2
   assert 0.5 < told['useful_ids'] < 1 and told['lines'] < 8 and 0 <= told['waited'] <= 1
   assert 0 <= notes[0]['waited'] <= 1 and notes[0]['step'] == results['steps'] == 2
 
