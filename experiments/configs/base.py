@@ -99,22 +99,29 @@ def get_config() -> ConfigDict:
   # time. 'auto' is compacter_jax in $XDG_CACHE_HOME or in ~/.cache; '' keeps nothing.
   config.data.cache = 'auto'
 
-  config.optim = ConfigDict()
+  # How what is trained is updated: see below.
+  config.optim = optim()
+  return config
+
+
+def optim() -> ConfigDict:
+  """How trained arrays are updated."""
+  config = ConfigDict()
   # 'adamw' or 'adafactor'.
-  config.optim.optimizer = 'adamw'
+  config.optimizer = 'adamw'
   # Peak learning rate.
-  config.optim.rate = 3e-3
+  config.rate = 3e-3
   # After the warmup: 'linear' to 0, 'cosine' to 0, 'constant', or 'inverse_sqrt' in the step.
-  config.optim.schedule = 'linear'
+  config.schedule = 'linear'
   # Steps over which the rate rises from 0.
-  config.optim.warmup = 500
-  config.optim.decay = 0.0
+  config.warmup = 500
+  config.decay = 0.0
   # Largest global norm of the gradient; 0 does not clip.
-  config.optim.clip = 1.0
+  config.clip = 1.0
   # Of AdamW.
-  config.optim.b1 = 0.9
-  config.optim.b2 = 0.999
-  config.optim.epsilon = 1e-8
+  config.b1 = 0.9
+  config.b2 = 0.999
+  config.epsilon = 1e-8
   return config
 
 

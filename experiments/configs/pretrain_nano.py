@@ -10,6 +10,8 @@ docs/pretraining.md tells the rest.
 
 from ml_collections import ConfigDict
 
+from experiments.configs import base
+
 
 def get_config() -> ConfigDict:
   config = ConfigDict()
@@ -67,21 +69,11 @@ def get_config() -> ConfigDict:
   config.save_every = 250
   config.log_every = 50
 
-  config.optim = ConfigDict()
-  # 'adafactor', whose rate is relative to the size of each weight, or 'adamw'.
+  # As in base.py, but for these.
+  config.optim = base.optim()
+  # Adafactor's rate is relative to the size of each weight.
   config.optim.optimizer = 'adafactor'
-  # Peak learning rate.
   config.optim.rate = 1e-2
-  # After the warmup: 'inverse_sqrt' in the step, as T5's, 'cosine' or 'linear' to 0, or 'constant'.
+  # T5's was 'inverse_sqrt'.
   config.optim.schedule = 'cosine'
-  # Steps over which the rate rises from 0.
-  config.optim.warmup = 500
-  # Weight decay.
-  config.optim.decay = 0.0
-  # Largest global norm of the gradient; 0 does not clip.
-  config.optim.clip = 1.0
-  # Of AdamW.
-  config.optim.b1 = 0.9
-  config.optim.b2 = 0.999
-  config.optim.epsilon = 1e-8
   return config
