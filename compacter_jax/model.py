@@ -39,15 +39,17 @@ class Model:
     method: what is tuned; the default tunes nothing.
     dtype: of activations, 'float32' or 'bfloat16'.
     remat: what the backward pass computes again, 'none', 'dots' or 'full'.
+    unroll: layers per turn of the loop over layers; see `Mode`.
   """
 
   cfg: Config
   method: Method = Method()
   dtype: str = 'float32'
   remat: str = 'none'
+  unroll: int = 1
 
   def __post_init__(self):
-    Mode(self.dtype, self.remat)  # raises a ConfigError at once
+    Mode(self.dtype, self.remat, self.unroll)  # raises a ConfigError at once
 
   def specs(self, frozen: Mapping[str, Any] | None = None) -> Tuned:
     """Declares everything that is trained; without `frozen`, from the shapes of its weights."""
@@ -91,7 +93,7 @@ class Model:
     """
     if segments is not None:
       self.check_packing()
-    t5 = T5(self.cfg, Mode(self.dtype, self.remat, key is not None))
+    t5 = T5(self.cfg, Mode(self.dtype, self.remat, self.unroll, key is not None))
     params, grafted, live = self._join(tuned, frozen)
     rngs = None if key is None else {'dropout': key}
     apply: Any = t5.apply

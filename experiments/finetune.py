@@ -59,7 +59,7 @@ def read(job: Job) -> Inputs:
   data.check_answers(task, tokenizer)
   cfg, frozen = weights(job, folder)
   method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
-  model = Model(cfg, method, job.dtype, job.remat)
+  model = Model(cfg, method, job.dtype, job.remat, job.unroll)
   model.specs()  # raises at once where the method does not fit this T5
   if job.data.batching == 'packed':
     model.check_packing()

@@ -69,7 +69,7 @@ class Pretraining:
   def __init__(self, job: PretrainJob, inputs: Inputs, out: Path, console: Console):
     self._job, self._out, self._console = job, out, console
     self._chunks, self._about = inputs.chunks['train'], inputs.about(job)
-    model = Model(inputs.cfg, methods.load('unfreeze'), job.dtype, job.remat)
+    model = Model(inputs.cfg, methods.load('unfreeze'), job.dtype, job.remat, job.unroll)
     optimizer = optim.build(job.optim, job.steps)
     key = jax.random.key(job.seed)
     begin = lambda frozen: train.start(model.init(key, frozen), optimizer)

@@ -41,6 +41,7 @@ class PretrainJob:
   task: Denoising
   dtype: str
   remat: str
+  unroll: int
   saved_dtype: str
   dropout: bool
   seed: int
@@ -58,7 +59,7 @@ class PretrainJob:
       within(field, getattr(self, field), 1)
     within('seed', self.seed, 0, SEEDS - 1)
     choose('saved_dtype', self.saved_dtype, ('float32', 'bfloat16'))
-    Mode(self.dtype, self.remat)  # raises a ConfigError at once
+    Mode(self.dtype, self.remat, self.unroll)  # raises a ConfigError at once
     train.check_batch(self.batch_size, self.accumulate)
 
 

@@ -82,6 +82,7 @@ class Job:
   weights_dtype: str
   dtype: str
   remat: str
+  unroll: int
   seed: int
   steps: int
   epochs: float

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jax import Array
 
 from compacter_jax.graft import Hook
+from compacter_jax.narrow import product
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.dropout import Dropout
 from compacter_jax.t5.layers import Dense
@@ -82,7 +83,7 @@ class Attention(nn.Module):
       front = ((0, 0), (0, 0), (0, 0), (more, 0))
       biases = [jnp.pad(b, front) for b in map(_four, biases)]
     shares = self._shares('bhqk,bhtk->bhqt', queries, keys, biases)
-    return self._out(x, jnp.einsum('bhqt,bhtk->bhqk', shares, values), hook)
+    return self._out(x, product('bhqt,bhtk->bhqk', shares, values), hook)
 
   def across(self, x: Array, memory: Array, biases: list[Array], hook: Hook) -> Array:
     """Attention to a memory that is used this once.  x: [B,Q,D], memory: [B,T,D] -> [B,Q,D].
@@ -94,19 +95,19 @@ class Attention(nn.Module):
     if edited or not self._absorbs(x.shape[1], memory.shape[1]):
       return self(x, *self.keys_values(memory, hook), biases, hook)
     wk, wv = (w.weight().reshape(-1, self.cfg.heads, self.cfg.d_kv) for w in (self.k, self.v))
-    q = jnp.einsum('bhqk,dhk->bhqd', self._heads(self.q(x, hook)), wk)
+    q = product('bhqk,dhk->bhqd', self._heads(self.q(x, hook)), wk)
     shares = self._shares('bhqd,btd->bhqt', q, memory, biases)
-    seen = jnp.einsum('bhqt,btd->bhqd', shares, memory)
-    return self._out(x, jnp.einsum('bhqd,dhk->bhqk', seen, wv), hook)
+    seen = product('bhqt,btd->bhqd', shares, memory)
+    return self._out(x, product('bhqd,dhk->bhqk', seen, wv), hook)
 
   def _absorbs(self, queries: int, keys: int) -> bool:
     """Whether queries in the width of the memory cost clearly less than keys and values of it."""
     d, k = self.cfg.d_model, self.cfg.d_kv
     return 2 * queries * d * (k + keys) <= keys * k * (d + queries)
 
-  def _shares(self, product: str, queries: Array, keys: Array, biases: list[Array]) -> Array:
+  def _shares(self, spec: str, queries: Array, keys: Array, biases: list[Array]) -> Array:
     """What each query takes of each key: [B,H,Q,T], each row summing to 1."""
-    scores = jnp.einsum(product, queries, keys, preferred_element_type=jnp.float32)
+    scores = product(spec, queries, keys, jnp.float32)
     for bias in biases:
       scores += bias
     return self.dropout(jax.nn.softmax(scores).astype(self.dtype))

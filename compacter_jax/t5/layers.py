@@ -1,5 +1,7 @@
 """The plain layers of T5: dense without bias, RMS norm, feed-forward."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -7,10 +9,18 @@ from jax import Array
 
 from compacter_jax import inits
 from compacter_jax.graft import Hook
+from compacter_jax.narrow import elementwise, product
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.dropout import Dropout
 
 ACTIVATIONS = {'relu': jax.nn.relu, 'gelu_new': jax.nn.gelu, 'silu': jax.nn.silu}
+
+
+def _gated(activation: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
+  return lambda x, gate: activation(x) * gate
+
+
+GATED = {name: _gated(activation) for name, activation in ACTIVATIONS.items()}
 
 
 class Dense(nn.Module):
@@ -26,7 +36,9 @@ class Dense(nn.Module):
 
   def __call__(self, x: Array, hook: Hook) -> Array:
     """x: [..., fan_in]."""
-    return hook('/'.join(self.path), x, x @ self.weight(), self.weight)
+    rows = 'abcdefgh'[: x.ndim - 1]
+    y = product(f'{rows}x,xy->{rows}y', x, self.weight())
+    return hook('/'.join(self.path), x, y, self.weight)
 
   def weight(self) -> Array:
     """W, [fan_in, features], in the dtype of the products."""
@@ -68,10 +80,9 @@ class Ffn(nn.Module):
 
   def __call__(self, x: Array, hook: Hook) -> Array:
     """x: [B,S,D] -> [B,S,D]."""
-    activation = ACTIVATIONS[self.cfg.activation]
     if self.cfg.gated:
-      y = activation(self.wi_0(x, hook)) * self.wi_1(x, hook)
+      y = elementwise(GATED[self.cfg.activation], self.wi_0(x, hook), self.wi_1(x, hook))
     else:
-      y = activation(self.wi(x, hook))
+      y = elementwise(ACTIVATIONS[self.cfg.activation], self.wi(x, hook))
     y = hook('/'.join((*self.path, 'activation')), y, y)
     return hook('/'.join(self.path), x, self.wo(self.dropout(y), hook))

@@ -13,11 +13,14 @@ class Mode:
     dtype: of activations and products; weights are cast to it. float32 or bfloat16.
     remat: what the backward pass computes again: 'none', 'dots' (all but products of weights) or
       'full' (whole layers).
+    unroll: layers per turn of the loop over layers. More compile longer, and copy less of what the
+      backward pass finds stored: of use on a CPU.
     training: whether dropout acts.
   """
 
   dtype: str = 'float32'
   remat: str = 'none'
+  unroll: int = 1
   training: bool = False
 
   def __post_init__(self):
@@ -37,3 +40,10 @@ class Mode:
           expected=f'one of {choices}',
           got=repr(getattr(self, field)),
         )
+    if self.unroll < 1:
+      raise ConfigError(
+        'A turn of the loop over layers runs at least one.',
+        where='unroll',
+        expected='a positive number of layers',
+        got=repr(self.unroll),
+      )

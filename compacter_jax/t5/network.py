@@ -14,6 +14,7 @@ from jax import Array
 
 from compacter_jax import inits
 from compacter_jax.graft import Graft
+from compacter_jax.narrow import product
 from compacter_jax.t5.attention import mask_bias
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.layers import Dense
@@ -112,7 +113,7 @@ class T5(nn.Module):
     scaled = y * self.cfg.d_model**-0.5
     # A method may move the embedding and leave the head where it was.
     table = self.get_variable('params', 'head_table', self.token_embedding).astype(y.dtype)
-    logits = jnp.einsum('btd,vd->btv', scaled, table, preferred_element_type=jnp.float32)
+    logits = product('btd,vd->btv', scaled, table, jnp.float32)
     return hook('lm_head', scaled, logits, lambda: table.T)
 
 

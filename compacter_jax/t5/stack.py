@@ -17,7 +17,7 @@ from flax import linen as nn
 from flax import traverse_util
 from jax import Array
 
-from compacter_jax import inits
+from compacter_jax import inits, narrow
 from compacter_jax.graft import Graft, Hook
 from compacter_jax.t5.attention import Attention, position_bias, relative_buckets
 from compacter_jax.t5.config import Config
@@ -188,7 +188,7 @@ class Stack(nn.Module):
       cut = trained if stop - start == depth else {k: w[start:stop] for k, w in trained.items()}
       mine = cut | graft.weights(name, start, stop)
       xs = jnp.arange(start, stop), mine, graft.layers(name, start, stop)
-      carry, out = jax.lax.scan(body, carry, xs)
+      carry, out = jax.lax.scan(body, carry, xs, unroll=min(self.mode.unroll, stop - start))
       outputs.append(out)
     if len(outputs) == 1:
       return carry, outputs[0]
@@ -230,9 +230,22 @@ def _remat(body: Callable, remat: str) -> Callable:
   Never a layer's frozen weights: they lie in the stack already, and storing what was looked up
   there, or a cast of it, would copy the whole stack once more.
   """
+  if remat == 'full':
+    return jax.checkpoint(body, prevent_cse=False)
+  dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
   policies = {
-    'none': lambda prim, *_, **__: prim.name in _STORED,
-    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    'full': None,
+    'none': (lambda prim, *_, **__: prim.name in _STORED, (narrow.PRODUCT, narrow.BATCHED)),
+    'dots': (dots, (narrow.PRODUCT,)),
   }
-  return jax.checkpoint(body, prevent_cse=False, policy=policies[remat])
+  policy, names = policies[remat]
+
+  def stored(prim, *operands, **params):
+    if prim.name == 'name':
+      return params['name'] in names
+    # A product that is about to be rounded is stored once it is.
+    wider = prim.name == 'dot_general' and params['preferred_element_type'] == jnp.float32
+    if wider and operands[0].dtype != jnp.float32:
+      return False
+    return policy(prim, *operands, **params)
+
+  return jax.checkpoint(body, prevent_cse=False, policy=stored)

@@ -1,12 +1,12 @@
 """How long a pretraining step takes, for dtypes and for what the backward pass computes again.
 
     python -m experiments.benchmarks.pretrain_step
-    python -m experiments.benchmarks.pretrain_step --kinds float32/none bfloat16/dots --rounds=9
+    python -m experiments.benchmarks.pretrain_step --kinds float32/none bfloat16/none/8/4 --rounds=9
 
-The shape, the batch and the optimizer of configs/pretrain_nano.py on random ids. The steps
-alternate, so that a machine that slows down slows all. Prints a Markdown table: the median step in
-seconds, chunks per second, the ratio to the first row's, and the temporaries by the compiler's own
-account. XLA's flags count for a whole process: run it once with them and once without, in turn.
+A kind is DTYPE/REMAT[/ACCUMULATE[/UNROLL]]. The shape, the batch and the optimizer of
+configs/pretrain_nano.py on random ids. The steps alternate, so that a machine that slows down slows
+all. Prints a Markdown table: the median step in seconds, chunks per second, the ratio to the first
+row's, and the temporaries by the compiler's own account. XLA's flags count for a whole process: run it once with them and once without, in turn.
 """
 
 import argparse
@@ -34,7 +34,9 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--kinds', nargs='*', default=['float32/none'], help='DTYPE/REMAT')
+  parser.add_argument(
+    '--kinds', nargs='*', default=['float32/none'], help='DTYPE/REMAT[/ACCUMULATE[/UNROLL]]'
+  )
   parser.add_argument('--batch', type=int, default=64, help='chunks')
   parser.add_argument('--rounds', type=int, default=5)
   flags = parser.parse_args()
@@ -65,16 +67,19 @@ class Step:
     temporaries: bytes by the compiler's account.
   """
 
-  def __init__(self, job: PretrainJob, dtype: str, remat: str):
+  def __init__(
+    self, job: PretrainJob, dtype: str, remat: str, accumulate: str = '1', unroll: str = '1'
+  ):
     cfg = dataclasses.replace(job.shape, vocab=VOCAB)
-    model = Model(cfg, methods.load('unfreeze'), dtype, remat)
+    model = Model(cfg, methods.load('unfreeze'), dtype, remat, int(unroll))
     optimizer = optim.build(job.optim, job.steps)
     weights = t5.random_weights(cfg, jax.random.key(0))
     self.state = train.start(model.init(jax.random.key(0), weights), optimizer)
     ids = np.random.default_rng(0).integers(3, PIECES, (job.batch_size, job.task.chunk))
     draw = Denoised(job.task, cfg.eos_id, PIECES + 99)
     self.batch = next(draw.train(ids, job.batch_size, 0, 0))
-    step: Any = train.make_step(model, optimizer, dropout=job.dropout)
+    train.check_batch(job.batch_size, int(accumulate))
+    step: Any = train.make_step(model, optimizer, accumulate=int(accumulate), dropout=job.dropout)
     self.compiled = step.lower(self.state, {}, self.batch).compile()
     self.temporaries = self.compiled.memory_analysis().temp_size_in_bytes
     self.seconds: list[float] = []

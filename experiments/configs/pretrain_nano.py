@@ -50,9 +50,11 @@ def get_config() -> ConfigDict:
   config.task.span = 3.0
 
   # Activations: 'float32' or 'bfloat16'. Weights are float32 while they train.
-  config.dtype = 'float32'
+  config.dtype = 'bfloat16'
   # What the backward pass computes again: 'none', 'dots' or 'full'.
   config.remat = 'none'
+  # Layers per turn of the loop over layers; more compile longer and run faster on a CPU.
+  config.unroll = 4
   # Weights of the T5 that is written, and of no other file: 'float32' or 'bfloat16'.
   config.saved_dtype = 'bfloat16'
   # Whether T5's dropout is on; T5 1.1 and later were pretrained without.
@@ -63,6 +65,7 @@ def get_config() -> ConfigDict:
   config.steps = 10_000
   config.batch_size = 64
   # Parts a batch is cut into, one after the other, to save memory; the result is the same.
+  # On a CPU 8 are faster than 1: the parts fit into its cache.
   config.accumulate = 1
   # Steps between dev losses, between checkpoints to resume from, and between reports.
   config.eval_every = 500

@@ -30,6 +30,26 @@ def test_remat_changes_no_number(frozen, batch):
     )
 
 
+def test_unrolled_layers_change_no_number(frozen, batch):
+  results, turns = [], []
+  key = jax.random.key(7, impl='rbg')
+  for unroll in 1, 2, 100:
+    model = Model(CFG, FEW, unroll=unroll)
+    grad = jax.jit(jax.value_and_grad(model.loss))
+    results.append(grad(lively(model, frozen), frozen, batch, key))
+    gradient = jax.make_jaxpr(jax.grad(model.loss))(lively(model, frozen), frozen, batch)
+    turns.append(
+      [e.params['unroll'] for e in primitives(gradient.jaxpr) if e.primitive.name == 'scan']
+    )
+  for result in results[1:]:
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * (1 + np.abs(b).max())),
+      result,
+      results[0],
+    )
+  assert [max(each) for each in turns] == [1, 2, CFG.encoder_layers]
+
+
 def test_remat_computes_again(frozen, batch):
   """Or the law above holds because the setting does nothing."""
   count = {}
@@ -89,3 +109,9 @@ def test_unknown_modes_are_refused(setting, value):
   with pytest.raises(ConfigError, match=f'Unknown {setting}') as caught:
     Model(CFG, **{setting: value})
   assert value in str(caught.value)
+
+
+def test_a_turn_without_layers_is_refused():
+  with pytest.raises(ConfigError, match='at least one') as caught:
+    Model(CFG, unroll=0)
+  assert 'unroll' in str(caught.value)
