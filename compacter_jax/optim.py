@@ -1,9 +1,12 @@
 """The optimizer and its learning rate, as optax transforms."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 
 from compacter_jax.settings import choose, within
 
@@ -62,12 +65,30 @@ def schedule(optim: Optim, steps: int) -> optax.Schedule:
 
 
 def build(optim: Optim, steps: int) -> optax.GradientTransformation:
-  """The transform of gradients for a run of that many steps."""
-  rate = schedule(optim, steps)
+  """The transform of gradients for a run of that many steps.
+
+  The peak rate is part of its state, not of its program: runs that differ in it share one.
+  """
+  shape = schedule(dataclasses.replace(optim, rate=1.0), steps)
+  parts = [optax.clip_by_global_norm(optim.clip)] if optim.clip else []
   if optim.optimizer == 'adamw':
-    update = optax.adamw(rate, optim.b1, optim.b2, optim.epsilon, weight_decay=optim.decay)
+    parts += [optax.adamw(shape, optim.b1, optim.b2, optim.epsilon, weight_decay=optim.decay)]
   else:
-    update = optax.adafactor(rate, weight_decay_rate=optim.decay or None)
-  if not optim.clip:
-    return update
-  return optax.chain(optax.clip_by_global_norm(optim.clip), update)
+    parts += [optax.adafactor(shape)]
+  parts += [_times_rate(optim.rate)]
+  if optim.optimizer == 'adafactor' and optim.decay:
+    parts += [optax.add_decayed_weights(-optim.decay)]  # as optax has it: not times the rate
+  return optax.chain(*parts)
+
+
+class Rate(NamedTuple):
+  """The peak rate, kept while a run lasts."""
+
+  rate: Array
+
+
+def _times_rate(rate: float) -> optax.GradientTransformation:
+  def update(updates: Any, state: Rate, params: Any = None) -> tuple[Any, Rate]:
+    return jax.tree.map(lambda u: u * state.rate.astype(u.dtype), updates), state
+
+  return optax.GradientTransformation(lambda params: Rate(jnp.float32(rate)), update)  # pyright: ignore

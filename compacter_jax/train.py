@@ -22,31 +22,32 @@ Metrics = dict[str, Any]
 
 @struct.dataclass
 class State:
-  """All that training changes. T5's frozen weights are no part of it."""
+  """All that training changes, and the seed of its dropout; no frozen weight of T5."""
 
   tuned: Tuned
   opt: optax.OptState
   step: Array
+  seed: Array
 
 
 Step = Callable[[State, Flat, Batch], tuple[State, Metrics]]
 
 
-def start(tuned: Tuned, optimizer: optax.GradientTransformation) -> State:
-  """The state before the first step."""
-  return State(tuned, optimizer.init(tuned), jnp.int32(0))
+def start(tuned: Tuned, optimizer: optax.GradientTransformation, seed: int = 0) -> State:
+  """The state before the first step.  seed: 0 to 2**32 - 1."""
+  return State(tuned, optimizer.init(tuned), jnp.int32(0), jnp.uint32(seed))
 
 
 def make_step(
   model: Model,
   optimizer: optax.GradientTransformation,
-  seed: int = 0,
   accumulate: int = 1,
   dropout: bool = True,
 ) -> Step:
   """One update, compiled: (state, frozen, batch) -> (state, metrics). The old state is given up.
 
-  Dropout is drawn from (seed, step). The batch is cut into `accumulate` parts one after the other;
+  Dropout is drawn from the state's seed and step. Runs that differ in seeds and arrays alone share
+  the program. The batch is cut into `accumulate` parts one after the other;
   gradients are weighted by label tokens, so that the parts equal the whole. A step whose loss or
   gradient is not finite leaves what is tuned as it was.
 
@@ -68,13 +69,13 @@ def make_step(
     return jax.lax.scan(part, zeros, (jnp.arange(accumulate), parts))[0]
 
   def step(state: State, frozen: Flat, batch: Batch) -> tuple[State, Metrics]:
-    key = jax.random.fold_in(jax.random.key(seed), state.step) if dropout else None
+    key = jax.random.fold_in(jax.random.key(state.seed), state.step) if dropout else None
     (loss, tokens), grads = gradient(state.tuned, frozen, batch, key)
     share = 1.0 / jnp.maximum(tokens, 1).astype(jnp.float32)
     grads = jax.tree.map(lambda g: g * share, grads)
     norm = optax.tree.norm(grads)
     updates, opt = optimizer.update(grads, state.opt, state.tuned)
-    new = State(optax.apply_updates(state.tuned, updates), opt, state.step)  # pyright: ignore
+    new = state.replace(tuned=optax.apply_updates(state.tuned, updates), opt=opt)  # pyright: ignore
     finite = jnp.isfinite(norm) & jnp.isfinite(loss)
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     metrics = {'loss': loss * share, 'grad_norm': norm, 'tokens': tokens, 'finite': finite}

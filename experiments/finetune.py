@@ -1,6 +1,7 @@
 """One run from settings to results: read, check, train, evaluate, save."""
 
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -161,9 +162,8 @@ def _train(job: Job, inputs: Inputs, made: data.Batches, total: int, every: int,
   model, history, (console, log) = inputs.model, [], tell
   tuned = model.init(jax.random.key(job.seed), inputs.frozen)
   frozen = model.trim(inputs.frozen)
-  optimizer = optim.build(job.optim, total)
-  step = train.make_step(model, optimizer, job.seed, job.accumulate)
-  state = train.start(tuned, optimizer)
+  step = _program(model, dataclasses.replace(job.optim, rate=1.0), total, job.accumulate)
+  state = train.start(tuned, optim.build(job.optim, total), job.seed)
   batches = made.stream()
   best, best_score = None, -math.inf
 
@@ -186,6 +186,12 @@ def _train(job: Job, inputs: Inputs, made: data.Batches, total: int, every: int,
     if best is None or scores['average'] > best_score:
       best, best_score = jax.device_get(state.tuned), scores['average']
   return jax.tree.map(jax.numpy.asarray, best), history
+
+
+@functools.lru_cache(maxsize=1)
+def _program(model: Model, settings: optim.Optim, total: int, accumulate: int) -> train.Step:
+  """The step, kept for a next run that differs in seed and rate alone."""
+  return train.make_step(model, optim.build(settings, total), accumulate)
 
 
 def training(job: Job, split: Encoded, d_model: int) -> data.Batches:

@@ -72,7 +72,7 @@ class Pretraining:
     model = Model(inputs.cfg, methods.load('unfreeze'), job.dtype, job.remat, job.unroll)
     optimizer = optim.build(job.optim, job.steps)
     key = jax.random.key(job.seed)
-    begin = lambda frozen: train.start(model.init(key, frozen), optimizer)
+    begin = lambda frozen: train.start(model.init(key, frozen), optimizer, job.seed)
     if (out / STATE).exists():
       like = jax.eval_shape(begin, abstract(inputs.cfg))
       self.state = load_state(out / STATE, like, self._about)
@@ -81,7 +81,7 @@ class Pretraining:
     tokenizer = inputs.tokenizer
     self._draw = Denoised(job.task, tokenizer.eos_id, tokenizer.vocab_size - 1)
     self._dev = self._draw.dev(inputs.chunks['dev'])
-    self._step = train.make_step(model, optimizer, job.seed, job.accumulate, job.dropout)
+    self._step = train.make_step(model, optimizer, job.accumulate, job.dropout)
     self._loss = jax.jit(model.loss_sum)
     sizes = ', '.join(f'{chunks.size:,} {part}' for part, chunks in inputs.chunks.items())
     console.say(

@@ -99,7 +99,8 @@ class Job:
     choose('weights_dtype', self.weights_dtype, ('file', 'float32', 'bfloat16'))
     for field in 'batch_size', 'accumulate', 'eval_batch_size', 'log_every':
       within(field, getattr(self, field), 1)
-    for field in 'seed', 'steps', 'epochs', 'eval_every':
+    within('seed', self.seed, 0, SEEDS - 1)
+    for field in 'steps', 'epochs', 'eval_every':
       within(field, getattr(self, field), 0)
     if not self.steps and not self.epochs:
       raise ConfigError(

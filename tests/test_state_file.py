@@ -28,7 +28,7 @@ def state():
   halves = np.array([0x7FC1, 0x8000, 0x0001, 0xFF80], np.uint16).view(jnp.bfloat16)
   tuned = Tuned(weights={'a/b': jnp.asarray(BITS.view(np.float32)), 'c': jnp.ones((2, 3))})
   counters = {'n': jnp.int32(2**31 - 1), 'none': jnp.zeros((0, 4), jnp.int32)}
-  return train.State(tuned, (counters, [jnp.asarray(halves)], ()), jnp.int32(7))
+  return train.State(tuned, (counters, [jnp.asarray(halves)], ()), jnp.int32(7), jnp.uint32(5))
 
 
 def bits(tree):

@@ -1,6 +1,7 @@
 """Training: the step's arithmetic, the schedule, accumulation, and the loop."""
 
 import dataclasses
+import itertools
 
 import chex
 import jax
@@ -42,8 +43,8 @@ def batches(rows=8):
     yield {'source': source, 'target': target.astype(np.int32)}
 
 
-def begin(frozen, optimizer, **options):
-  state = train.start(MODEL.init(jax.random.key(1), frozen), optimizer)
+def begin(frozen, optimizer, seed=0, **options):
+  state = train.start(MODEL.init(jax.random.key(1), frozen), optimizer, seed)
   return state, train.make_step(MODEL, optimizer, **options)
 
 
@@ -162,6 +163,43 @@ def test_adamw_is_the_published_update():
     scaled = (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)) ** 0.5 + 1e-8)
     want -= 0.1 * (scaled + 0.5 * want)
     np.testing.assert_allclose(w, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize('settings', [{}, {'clip': 0.0}, {'optimizer': 'adafactor', 'decay': 1e-5}])
+def test_runs_of_other_rates_and_seeds_share_a_program(frozen, settings):
+  """And yet train as each would alone."""
+  jobs = [optim.Optim(rate=rate, schedule='cosine', warmup=2, **settings) for rate in (1e-3, 3e-2)]
+  _, shared = begin(frozen, optim.build(dataclasses.replace(jobs[0], rate=1.0), 10))
+  ends = []
+  for seed, job in enumerate(jobs):
+    state, own = begin(frozen, optim.build(job, 10), seed)
+    other, _ = begin(frozen, optim.build(job, 10), seed)
+    for batch in itertools.islice(batches(), 4):
+      state, _ = shared(state, MODEL.trim(frozen), batch)
+      other, _ = own(other, MODEL.trim(frozen), batch)
+    chex.assert_trees_all_equal(state, other)
+    ends.append(state)
+  assert shared._cache_size() == 1
+  first = MODEL.init(jax.random.key(1), frozen)
+  far = lambda a, b: float(jnp.abs(a - b).max())
+  small, large = (max(jax.tree.leaves(jax.tree.map(far, end.tuned, first))) for end in ends)
+  assert 0 < small < large / 5
+
+
+def test_adafactor_is_that_of_optax():
+  job = optim.Optim('adafactor', 1e-2, warmup=2, decay=0.01, clip=0)
+  rate = optim.schedule(job, 9)
+  ours, theirs = optim.build(job, 9), optax.adafactor(rate, weight_decay_rate=0.01)
+  a = b = {'w': jax.random.normal(jax.random.key(0), (130, 140))}
+  ours_state, theirs_state = ours.init(a), theirs.init(b)
+  with jax.numpy_dtype_promotion('standard'):
+    for i in range(9):
+      g = {'w': jax.random.normal(jax.random.key(i), (130, 140))}
+      update, ours_state = ours.update(g, ours_state, a)
+      a = optax.apply_updates(a, update)
+      update, theirs_state = theirs.update(g, theirs_state, b)
+      b = optax.apply_updates(b, update)
+  chex.assert_trees_all_close(a, b, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(

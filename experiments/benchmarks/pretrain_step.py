@@ -6,7 +6,8 @@
 A kind is DTYPE/REMAT[/ACCUMULATE[/UNROLL]]. The shape, the batch and the optimizer of
 configs/pretrain_nano.py on random ids. The steps alternate, so that a machine that slows down slows
 all. Prints a Markdown table: the median step in seconds, chunks per second, the ratio to the first
-row's, and the temporaries by the compiler's own account. XLA's flags count for a whole process: run it once with them and once without, in turn.
+row's, and the temporaries by the compiler's own account. XLA's flags count for a whole process: run
+it once with them and once without, in turn.
 """
 
 import argparse
