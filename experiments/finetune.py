@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -130,6 +131,7 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
     'task': inputs.task.name,
     **scores,
     'intervals': intervals,
+    'majority': _majority(inputs)['average'],
     'rows': {part: len(split) for part, split in inputs.splits.items()},
     'splits': inputs.drawn,
     'bad_rows': inputs.bad_rows,
@@ -210,6 +212,13 @@ def _report(job: Job, inputs: Inputs, tuned, part: str):
   task, predictions = _predict(job, inputs, tuned, part)
   args = task, predictions, inputs.splits[part]
   return evaluate.score(*args), evaluate.interval(*args)
+
+
+def _majority(inputs: Inputs) -> dict[str, float]:
+  """What the most frequent answer of the test rows scores there, given to all of them."""
+  split = inputs.splits['test']
+  (answer, _), *_ = Counter(split.references).most_common(1)
+  return evaluate.score(inputs.task, [answer] * len(split), split)
 
 
 def _predict(job: Job, inputs: Inputs, tuned, part: str) -> tuple[data.Task, list[str]]:

@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 from experiments.guard import guarded
@@ -47,20 +46,15 @@ def main(argv: list[str]) -> None:
     'Compacter': job,
     'full fine-tuning': dataclasses.replace(job, method=methods.load('unfreeze'), optim=full),
   }
-  inputs = finetune.read(job)
-  rows = [('majority class', majority(inputs.splits['test'].references), 0, 0)]
+  rows = []
   for name, each in runs.items():
     print(f'\n{name}', flush=True)
     folder = workdir / name.replace(', ', '-').replace(' ', '-').lower()
     results = finetune.run(each, finetune.read(each), folder)
+    rows = rows or [('majority class', results['majority'], 0, 0)]
     trained, size = results['parameters']['trained'], results['adapter_bytes']
     rows.append((name, results['test']['accuracy'], trained, size))
   print(f'\n{table(rows, workdir)}')
-
-
-def majority(references: list[str]) -> float:
-  """The accuracy in percent of always giving the most frequent answer."""
-  return 100 * Counter(references).most_common(1)[0][1] / len(references)
 
 
 def table(rows: list[tuple[str, float, int, int]], workdir: Path) -> str:

@@ -1,0 +1,1 @@
+"""Many runs as one: methods x tasks x seeds, rates chosen on validation rows."""

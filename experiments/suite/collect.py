@@ -1,0 +1,126 @@
+"""From the folders of a suite's runs to records, which the page is made of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import compacter_jax as cj
+from compacter_jax import t5
+from compacter_jax.data import task_named
+from compacter_jax.model import Model
+from experiments.machine import versions
+from experiments.report import records
+from experiments.suite import costs, plan
+from experiments.suite.definition import Suite
+from experiments.suite.plan import FINAL, OPTIONS, SEARCH, Place, Run
+from experiments.suite.runs import Runner
+
+TITLES = {
+  'cola': 'CoLA',
+  'sst2': 'SST-2',
+  'mrpc': 'MRPC',
+  'qqp': 'QQP',
+  'stsb': 'STS-B',
+  'mnli': 'MNLI',
+  'qnli': 'QNLI',
+  'rte': 'RTE',
+  'boolq': 'BoolQ',
+  'copa': 'COPA',
+  'multirc': 'MultiRC',
+}
+
+
+def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> records.Records:
+  """Everything that is there by now."""
+  cfg, frozen = t5.load(place.model, 'float32')
+  runs = [run for run in runner.plan.runs() if run.part != OPTIONS]
+  found = [(run, result) for run in runs if (result := runner.result(run)) is not None]
+  tasks = [_task(name, [r for run, r in found if run.task == name]) for name in suite.tasks]
+  return records.Records(
+    suite=suite.name,
+    model=suite.model,
+    base=records.Base(t5.count(cfg), cj.fingerprint(frozen)),
+    command=f'python -m experiments.suite --suite={suite.name} --workdir=W --data.dir=DIR',
+    device=jax.devices()[0].device_kind,
+    versions=versions(),
+    rows=tuple(_row(suite, place, runner, workdir, cfg, name) for name in suite.methods),
+    tasks=tuple(task for task in tasks if task is not None),
+    runs=tuple(_run(runner, run, result) for run, result in found),
+    planned={k: v for k, v in runner.plan.planned().items() if k != OPTIONS},
+  )
+
+
+def _row(
+  suite: Suite, place: Place, runner: Runner, workdir: Path, cfg: t5.Config, name: str
+) -> records.Row:
+  task = next(iter(suite.tasks))
+  job = plan.job(suite, Run(FINAL, name, task, suite.seeds[0], ()), place)
+  trained, cost = Model(cfg, job.method).count(), costs.read(workdir, name)
+  results = [runner.result(run) for run in runner.plan.final(name)]
+  sizes = [r['adapter_bytes'] for r in results if r is not None and 'adapter_bytes' in r]
+  return records.Row(
+    name=name,
+    title=suite.methods[name],
+    trained=trained,
+    percent=100 * trained / t5.count(cfg),
+    file_bytes=sizes[0] if sizes else None,
+    rate=runner.plan.rate(name),
+    time=cost.get('time'),
+    memory=cost.get('memory'),
+  )
+
+
+def _task(name: str, results: list[dict[str, Any]]) -> records.Task | None:
+  """The task as the runs with all their rows had it."""
+  whole = [result for result in results if 'rows' in result]
+  if not whole:
+    return None
+  largest = max(whole, key=lambda result: result['rows']['train'])
+  return records.Task(
+    name=name,
+    title=TITLES.get(name, name),
+    metric=', '.join(task_named(name, 'compacter').metrics),
+    **largest['rows'],
+    majority=largest['majority'],
+  )
+
+
+def _run(runner: Runner, run: Run, result: dict[str, Any]) -> records.Run:
+  job = runner.job(run)
+  about = {
+    'part': run.part,
+    'row': run.method,
+    'task': run.task,
+    'seed': run.seed,
+    'rate': job.optim.rate,
+  }
+  if 'failed' in result:
+    return records.Run(
+      **about,
+      train_rows=job.data.max_train,
+      steps=job.steps,
+      validation=None,
+      test=None,
+      failed=result['failed'],
+    )
+  test = dict(result['test'])
+  average, invalid = test.pop('average'), int(test.pop('invalid'))
+  return records.Run(
+    **about,
+    train_rows=result['rows']['train'],
+    steps=result['steps'],
+    validation=result['validation']['average'],
+    test=None if run.part == SEARCH else average,
+    scores=test if run.part != SEARCH else None,
+    invalid=None if run.part == SEARCH else invalid,
+    seconds=sum(result['seconds'].values()),
+    curve=_curve(runner.folder(run) / 'metrics.jsonl'),
+  )
+
+
+def _curve(log: Path) -> tuple[tuple[int, float], ...]:
+  """The average on validation rows by step."""
+  notes = [json.loads(line) for line in log.read_text().splitlines()]
+  return tuple((n['step'], n['validation']['average']) for n in notes if 'validation' in n)

@@ -1,0 +1,152 @@
+"""Making the runs of a suite: what is finished stays, what was interrupted is made again."""
+
+import dataclasses
+import functools
+import json
+import shutil
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import compacter_jax as cj
+
+from compacter_jax.errors import NumericsError, StorageError
+from compacter_jax.optim import Optim
+from experiments import finetune, schema
+from experiments.console import duration
+from experiments.suite import plan
+from experiments.suite.definition import Suite
+from experiments.suite.plan import Place, Plan, Results, Run
+
+FIRST_PACE = 1e-4  # seconds that an id of a source takes, before any was measured
+
+
+class Runner:
+  """A suite in its folder.
+
+  Attributes:
+    plan: its runs, as far as they are known.
+  """
+
+  def __init__(self, suite: Suite, place: Place, workdir: Path):
+    self._suite, self._place, self._workdir = suite, place, workdir
+    self._known: dict[Path, Results] = {}
+    self._jobs: dict[Run, schema.Job] = {}
+    self._pace: dict[str, list[float]] = {}
+    self.plan = Plan(suite, self.result)
+
+  def begin(self) -> None:
+    """Claims the folder.  Raises StorageError if it is another suite's or on another T5."""
+    _, frozen = cj.t5.load(self._place.model, 'float32')
+    about = {'suite': self._suite.name, 'base': cj.fingerprint(frozen)}
+    path = finetune.make_folder(self._workdir) / 'suite.json'
+    if path.exists() and (before := _read_json(path)) != about:
+      wrong = [name for name in about if before.get(name) != about[name]]
+      raise StorageError(
+        'This folder is of another suite.',
+        where=f'{path}: {", ".join(wrong)}',
+        expected=', '.join(about[name] for name in wrong),
+        got=', '.join(str(before.get(name)) for name in wrong),
+        fix='take another --workdir',
+      )
+    finetune.write_json(path, about)
+
+  def job(self, run: Run) -> schema.Job:
+    """The run as a job."""
+    if run not in self._jobs:
+      self._jobs[run] = plan.job(self._suite, run, self._place)
+    return self._jobs[run]
+
+  def folder(self, run: Run) -> Path:
+    """Where the run is or will be."""
+    return plan.folder(self._workdir, run, self.job(run))
+
+  def result(self, run: Run) -> Results | None:
+    """What the run reached; 'failed' says why it reached nothing. None if it was not made."""
+    path = self.folder(run)
+    if path not in self._known:
+      for name in 'results.json', 'failed.json':
+        if (path / name).exists():
+          self._known[path] = _read_json(path / name)
+    return self._known.get(path)
+
+  def work(self, parts: set[str], most: int | None = None) -> None:
+    """Makes every run of those parts that is not there; at most so many."""
+    made, method = 0, None
+    while most is None or made < most:
+      todo = [run for run in self.plan.runs() if run.part in parts and self.result(run) is None]
+      if not todo:
+        return
+      run = todo[0]
+      if run.method != method:
+        jax.clear_caches()  # programs are shared within a method only
+        method = run.method
+      left = self._left(todo, parts)
+      print(f'{run}; {self._standing(parts)}, {duration(left)} left', flush=True)
+      self._make(run)
+      made += 1
+
+  def _make(self, run: Run) -> None:
+    job, path = self.job(run), self.folder(run)
+    if path.exists():  # interrupted: results come last
+      shutil.rmtree(path)
+    begin = time.perf_counter()
+    try:
+      inputs = _inputs(_shared(job))
+      finetune.run(job, inputs, path, quiet=True)
+    except NumericsError as error:  # at this rate; others may do well
+      finetune.write_json(path / 'failed.json', {'failed': f'{error.where}: {error.got}'})
+    seconds = time.perf_counter() - begin
+    self._pace.setdefault(run.method, []).append(seconds / self._ids(run))
+    result = self.result(run) or {}
+    print(f'  {finetune.told(result["test"]) if "test" in result else result}', flush=True)
+
+  def _ids(self, run: Run) -> float:
+    """Ids of all sources of the run if none were shorter; what time is in proportion to."""
+    job = self.job(run)
+    rows = job.data.max_train or self._suite.train_rows.get(run.task, 1_000)
+    examples = job.steps * job.batch_size or job.epochs * rows
+    return examples * job.data.max_source
+
+  def _left(self, todo: list[Run], parts: set[str]) -> float:
+    """Seconds that the rest may take, the runs that are not known yet among it."""
+    every = [pace for paces in self._pace.values() for pace in paces]
+    usual = statistics.median(every) if every else FIRST_PACE
+    pace = {method: statistics.median(paces) for method, paces in self._pace.items()}
+    known = [self._ids(run) * pace.get(run.method, usual) for run in todo]
+    planned = sum(count for part, count in self.plan.planned().items() if part in parts)
+    unknown = planned - sum(run.part in parts for run in self.plan.runs())
+    return sum(known) + unknown * statistics.mean(known)
+
+  def _standing(self, parts: set[str]) -> str:
+    planned = sum(count for part, count in self.plan.planned().items() if part in parts)
+    done = sum(
+      run.part in parts and self.result(run) is not None for run in self.plan.runs()
+    )
+    return f'{done} of {planned} runs are there'
+
+
+def _shared(job: schema.Job) -> schema.Job:
+  """The job without what its inputs do not depend on."""
+  seed = job.seed if job.random_base else 0
+  return dataclasses.replace(job, optim=Optim(), seed=seed, steps=1, epochs=0.0, eval_every=0)
+
+
+@functools.lru_cache(maxsize=2)
+def _inputs(job: schema.Job) -> finetune.Inputs:
+  """Rows and T5, which the rates and seeds of a method share."""
+  return finetune.read(job)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise StorageError(
+      'This file is damaged.', where=str(path), got=str(error), fix='remove it, or its folder'
+    ) from error
+
+

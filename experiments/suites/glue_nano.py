@@ -1,0 +1,45 @@
+"""The paper's experiment on the small T5 that is shipped: twelve methods, six tasks, three seeds.
+
+Tasks are those whose official files one can have at hand, cut to what two CPU cores do in a night.
+Rates are the paper's grid, picked for each method on the validation rows of SST-2.
+Methods are fitted to the width and depth of the small T5 (see `experiments/comparison.py`).
+
+python -m experiments.suite --suite=glue_nano --workdir=W --data.dir=DIR
+"""
+
+from experiments import suites
+
+SHORT = {'data.max_source': 64}
+
+
+def get_suite():
+  return {
+    'model': 'nano',
+    'fitted': True,
+    'methods': suites.PAPER_ROWS,
+    'rates': (3e-5, 3e-4, 3e-3, 3e-2, 3e-1),
+    'search_tasks': ('sst2',),
+    'seeds': (42, 1, 2),
+    'settings': {
+      'batch_size': 32,
+      'unroll': 4,
+      'optim.warmup': 100,
+      'data.source': 'files',
+      'data.max_validation': 500,
+    },
+    'tasks': {
+      'cola': {'epochs': 3.0, **SHORT},
+      'sst2': {'epochs': 2.0, 'data.max_train': 10_000, **SHORT},
+      'mrpc': {'epochs': 5.0, 'data.max_source': 96},
+      'stsb': {'epochs': 4.0, 'data.max_source': 96},
+      'copa': {'epochs': 20.0, **SHORT},
+      'multirc': {'epochs': 2.0, 'data.max_train': 2_000, 'data.max_test': 500}
+      | {'data.max_source': 256},
+    },
+    'low_resource': {
+      'methods': ('full', 'compacter_pp'),
+      'tasks': ('sst2',),
+      'rows': (100, 500, 1_000, 2_000, 4_000),
+      'steps': 500,
+    },
+  }

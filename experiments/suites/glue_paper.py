@@ -1,0 +1,38 @@
+"""The paper's table of GLUE on T5-base, as published (Karimi Mahabadi et al. 2021, section 4.1).
+
+Every row of GLUE from tensorflow-datasets, batches of 100, 3 epochs and 20 for small tasks, the
+rates that the paper's search ended at, one seed. The width of the adapters out of 24, 48 and 96 is
+picked for each task on validation rows. For an accelerator; `--dry_run` tells what it takes.
+
+python -m experiments.suite --suite=glue_paper --dry_run
+python -m experiments.prepare --task=glue
+python -m experiments.suite --suite=glue_paper --workdir=W
+"""
+
+from experiments import suites
+
+SMALL = {'epochs': 20.0}
+LARGE = {'epochs': 3.0}
+WIDTHS = {'method.adapters.reduction': (32, 16, 8)}
+CHOSEN = 'adapter', 'pfeiffer', 'adapterdrop', 'low_rank_adapter'
+KRONECKER = 'phm_adapter', 'compacter', 'compacter_pp'
+
+
+def get_suite():
+  return {
+    'model': 't5-base',
+    'methods': suites.PAPER_ROWS,
+    'options': {name: WIDTHS for name in (*CHOSEN, *KRONECKER)},
+    'seeds': (42,),
+    'settings': {'data.source': 'tfds'},
+    'tasks': {
+      'cola': SMALL,
+      'sst2': LARGE,
+      'mrpc': SMALL,
+      'qqp': LARGE,
+      'stsb': SMALL,
+      'mnli': LARGE,
+      'qnli': LARGE,
+      'rte': SMALL,
+    },
+  }
