@@ -6,8 +6,8 @@ DIRECTIONS = 16
 DISTANCES = 10, 18, 28, 42, 62  # pixels between a point and its name, nearest first
 CLOSE = 12  # pixels from a point that are its own
 SWEEPS = 6  # in which each name looks for a better place, given all others
-FAR = 0.4  # square pixels of overlap that a pixel of distance is worth
-MISTAKEN = 300.0  # the same for each other point that seems to bear the name
+FAR = 0.06  # square pixels of overlap that the square of the distance is worth
+MISTAKEN = 250.0  # the same for each other point that seems to bear the name
 OUTSIDE = 20.0  # how much worse it is to leave the picture than to cover something
 
 
@@ -22,7 +22,7 @@ def place(
   choices = [_candidates(point, size) for point, size in zip(points, sizes)]
   chosen = np.array([boxes[0] for boxes, _ in choices])
   fixed = [
-    FAR * far
+    FAR * far**2
     + _overlap(boxes, taken)
     + OUTSIDE * _outside(boxes, bounds)
     + MISTAKEN * _mistaken(boxes, points[i], np.delete(points, i, 0))
@@ -31,7 +31,11 @@ def place(
   for _ in range(SWEEPS):
     for i, (boxes, _) in enumerate(choices):
       others = np.delete(chosen, i, 0)
-      chosen[i] = boxes[np.argmin(fixed[i] + 2 * _overlap(boxes, others))]
+      crossings = _through(points[i], boxes, others).sum(1)
+      for point, box in zip(np.delete(points, i, 0), others):
+        crossings = crossings + _through(point, box[None], boxes)[0]
+      cost = fixed[i] + 2 * _overlap(boxes, others) + MISTAKEN * crossings
+      chosen[i] = boxes[np.argmin(cost)]
   return chosen[:, :2]
 
 
@@ -58,6 +62,14 @@ def _outside(boxes: np.ndarray, bounds: np.ndarray) -> np.ndarray:
   """The area of each box that is not within the bounds."""
   whole = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
   return whole - _overlap(boxes, bounds[None])
+
+
+def _through(point: np.ndarray, boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+  """Whether the line from a point to its name in each box [k, 4] crosses other names [m, 4]."""
+  near = np.clip(point, boxes[:, :2], boxes[:, 2:])
+  on = point + np.linspace(0, 1, 9)[:, None, None] * (near - point)  # [9, k, 2]
+  inside = (on[:, :, None] > others[:, :2]) & (on[:, :, None] < others[:, 2:])
+  return np.any(inside.all(-1), 0)
 
 
 def _mistaken(boxes: np.ndarray, own: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -63,6 +63,19 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | No
   return float(np.clip(np.corrcoef(first, second)[0, 1], -1, 1))
 
 
+def chance_correlation(count: int) -> float | None:
+  """What the rank correlation of two random orders stays below in about 95 % of cases.
+
+  None for fewer than 3 values. By Student's t, which is rough for few.
+  """
+  if count < 3:
+    return None
+  from scipy.stats import t
+
+  quantile = float(t.ppf(LEVEL, count - 2))
+  return quantile / math.sqrt(count - 2 + quantile**2)
+
+
 def pareto(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
   """Which points no other beats: as cheap and as good, and better in one. By rising cost."""
   front = []
