@@ -8,6 +8,10 @@ from experiments.report.markdown import listed, many
 from experiments.report.records import FINAL, Records
 from experiments.report.statistics import Spread, difference
 
+# Where a method may stand.
+ABOVE, BELOW = 'clearly above', 'clearly below'
+CLOSE, FEW = 'too close to call', 'of too few seeds to tell'
+
 
 def in_short(records: Records) -> list[str]:
   """The section: where methods stand to full fine-tuning, the paper, few rows, chance."""
@@ -28,11 +32,7 @@ def _scores(records: Records) -> list[str]:
   found = {row.name: summary.average(records, row.name) for row in records.rows}
   full = found.pop('full', None)
   titles = {row.name: row.title for row in records.rows}
-  sides: dict[str, list[str]] = {
-    'clearly above': [],
-    'clearly below': [],
-    'neither for all one can tell': [],
-  }
+  sides: dict[str, list[str]] = {side: [] for side in (ABOVE, BELOW, CLOSE, FEW)}
   for row, score in found.items():
     if score and full:
       sides[_side(score, full)].append(titles[row])
@@ -44,9 +44,9 @@ def _scores(records: Records) -> list[str]:
 
 def _side(score: Spread, full: Spread) -> str:
   gap, margin = difference(score, full)
-  if margin is None or abs(gap) <= margin:
-    return 'neither for all one can tell'
-  return 'clearly above' if gap > 0 else 'clearly below'
+  if margin is None:
+    return FEW
+  return CLOSE if abs(gap) <= margin else ABOVE if gap > 0 else BELOW
 
 
 def _order(records: Records) -> list[str]:

@@ -42,9 +42,7 @@ def difference(one: Spread, other: Spread) -> tuple[float, float | None]:
   freedom = sum(parts) ** 2 / sum(
     part**2 / (side.count - 1) for part, side in zip(parts, (one, other))
   )
-  from scipy.stats import t
-
-  return gap, float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(sum(parts))
+  return gap, _student((1 + LEVEL) / 2, freedom) * math.sqrt(sum(parts))
 
 
 def ranks(values: Sequence[float]) -> np.ndarray:
@@ -70,9 +68,7 @@ def chance_correlation(count: int) -> float | None:
   """
   if count < 3:
     return None
-  from scipy.stats import t
-
-  quantile = float(t.ppf(LEVEL, count - 2))
+  quantile = _student(LEVEL, count - 2)
   return quantile / math.sqrt(count - 2 + quantile**2)
 
 
@@ -85,3 +81,10 @@ def pareto(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
     if not front or scores[i] > scores[front[-1]] or same:
       front.append(i)
   return front
+
+
+def _student(share: float, freedom: float) -> float:
+  """The quantile of Student's t."""
+  from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
+
+  return float(stdtrit(freedom, share))
