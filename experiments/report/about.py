@@ -30,7 +30,7 @@ def how_to_read(records: Records) -> list[str]:
     '```',
     '',
     'The second command makes this page and its pictures of what the first has recorded '
-    f'(fingerprint `{fingerprint(records)}`); no number here was typed.',
+    f'(fingerprint `{fingerprint(records)}`); no measured number was typed by hand.',
     '',
     *_runs(records),
     '',

@@ -23,15 +23,15 @@ def draw_curves(records: Records, source: str) -> bytes:
     for axes, task in zip(panels, tasks):
       for row in rows:
         if row.name in found[task.name]:
-          _line(axes, row.name, found[task.name][row.name], markersize=0)
+          _line(axes, row.name, found[task.name][row.name], markersize=4)
       axes.axhline(task.majority, color='#999999', linestyle=':', linewidth=1.2)
       axes.set_title(task.title)
       axes.grid(alpha=0.3)
       axes.locator_params('x', nbins=4, integer=True)
     for axes in panels[len(tasks) :]:
       axes.axis('off')
-    figure.supxlabel('training step')
-    figure.supylabel('validation score (%)')
+    figure.supxlabel('training step', fontsize='medium')
+    figure.supylabel('validation score (%)', fontsize='medium')
     handles = [_handle(row.name, row.title) for row in rows]
     handles.append(_handle('', 'most frequent answer', color='#999999', linestyle=':'))
     figure.legend(handles=handles, loc='outside upper center', ncols=4)
@@ -75,5 +75,5 @@ def _line(axes: Any, row: str, line: list[tuple[int, Spread]], **looks: Any) -> 
 def _handle(row: str, label: str, **looks: Any) -> Any:
   from matplotlib.lines import Line2D
 
-  looks = {'color': style.look(row)['color'], 'linewidth': 2, **looks}
-  return Line2D([], [], label=label, **looks)
+  own = style.look(row) if row else {}
+  return Line2D([], [], label=label, **{'linewidth': 2, 'markersize': 6, **own, **looks})
