@@ -1,0 +1,1 @@
+"""The page of results, made wholly of recorded runs."""

@@ -1,0 +1,90 @@
+"""The mathematics of the page: spreads over seeds, differences, ranks, the Pareto front."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Spread:
+  """Scores of several seeds."""
+
+  values: tuple[float, ...]
+
+  @property
+  def count(self) -> int:
+    """How many seeds there are."""
+    return len(self.values)
+
+  @property
+  def mean(self) -> float:
+    """Of at least one score."""
+    return math.fsum(self.values) / len(self.values)
+
+  @property
+  def deviation(self) -> float | None:
+    """The standard deviation of the seeds at large (ddof = 1), which one seed cannot tell."""
+    return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+
+def difference(one: Spread, other: Spread) -> tuple[float, float | None]:
+  """one - other, and half the width of Welch's 95 % interval; None where a side has one seed."""
+  gap = one.mean - other.mean
+  if one.deviation is None or other.deviation is None:
+    return gap, None
+  parts = [(side.deviation or 0.0) ** 2 / side.count for side in (one, other)]
+  if not sum(parts):
+    return gap, 0.0
+  freedom = sum(parts) ** 2 / sum(
+    part**2 / (side.count - 1) for part, side in zip(parts, (one, other))
+  )
+  return gap, _student((1 + LEVEL) / 2, freedom) * math.sqrt(sum(parts))
+
+
+def ranks(values: Sequence[float]) -> np.ndarray:
+  """1 for the smallest; equal values share the mean of their ranks."""
+  array = np.asarray(values, float)
+  below = (array[None, :] < array[:, None]).sum(1)
+  equal = (array[None, :] == array[:, None]).sum(1)
+  return below + (equal + 1) / 2
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
+  """Spearman's: Pearson's of the ranks; None for fewer than 3 pairs or a side without order."""
+  first, second = ranks(one), ranks(other)
+  if len(first) < 3 or not first.std() or not second.std():
+    return None
+  return float(np.clip(np.corrcoef(first, second)[0, 1], -1, 1))
+
+
+def chance_correlation(count: int) -> float | None:
+  """What the rank correlation of two random orders stays below in about 95 % of cases.
+
+  None for fewer than 3 values. By Student's t, which is rough for few.
+  """
+  if count < 3:
+    return None
+  quantile = _student(LEVEL, count - 2)
+  return quantile / math.sqrt(count - 2 + quantile**2)
+
+
+def pareto(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
+  """Which points no other beats: as cheap and as good, and better in one. By rising cost."""
+  front = []
+  for i in sorted(range(len(costs)), key=lambda i: (costs[i], -scores[i])):
+    # Of equal points all are on the front, for none is better in anything.
+    same = front and (costs[front[-1]], scores[front[-1]]) == (costs[i], scores[i])
+    if not front or scores[i] > scores[front[-1]] or same:
+      front.append(i)
+  return front
+
+
+def _student(share: float, freedom: float) -> float:
+  """The quantile of Student's t."""
+  from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
+
+  return float(stdtrit(freedom, share))
