@@ -12,12 +12,15 @@ a step takes.
 """
 
 import argparse
+import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from compacter_jax.settings import choose, within
 from experiments.guard import guarded
 from experiments.suite.definition import Suite
+from experiments.suite.plan import Run
 
 COST = 'cost'
 PARTS = 'search', 'options', 'final', 'low_resource', COST
@@ -28,7 +31,10 @@ def main(argv: list[str]) -> None:
   flags = _flags(argv)
   from experiments import suites
 
-  suite = narrowed(suites.read_suite(flags.suite), flags)
+  suite = suites.read_suite(flags.suite)
+  if flags.model:
+    suite = dataclasses.replace(suite, model=flags.model)
+  wanted = chosen(suite, flags)
   if flags.dry_run:
     from experiments.suite import budget
 
@@ -42,7 +48,7 @@ def main(argv: list[str]) -> None:
   place = Place(suite.model, flags.data_dir, flags.cache)
   runner = Runner(suite, place, flags.workdir)
   runner.begin()
-  runner.work(set(flags.only) - {COST}, flags.limit)
+  runner.work(wanted, flags.limit)
   if COST in flags.only:
     costs.measure(suite, place, flags.workdir)
   found = collect.collect(suite, place, runner, flags.workdir)
@@ -63,9 +69,8 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   add('--data.dir', dest='data_dir', default='', help='the folder of the rows')
   add('--data.cache', dest='cache', default='auto', help='the folder of the ids')
   add('--model', help="another T5 than the suite's: a folder or a name")
-  add('--methods', nargs='*', help="these of the suite's, by default all")
-  add('--tasks', nargs='*', help="these of the suite's, by default all")
-  add('--seeds', nargs='*', type=int, help="instead of the suite's")
+  add('--methods', nargs='*', help='whose runs to make now, by default all')
+  add('--tasks', nargs='*', help='whose runs to make now, beside the search, by default all')
   add('--only', nargs='*', choices=PARTS, default=PARTS, help='what to make now')
   add('--limit', type=int, help='runs to make now at most')
   add('--dry_run', action='store_true', help='tell what it takes')
@@ -78,28 +83,17 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   return flags
 
 
-def narrowed(suite: Suite, flags: argparse.Namespace) -> Suite:
-  """The suite with what the flags leave of it.  Raises ConfigError for what it does not have."""
-  import dataclasses
-
-  changes = {}
+def chosen(suite: Suite, flags: argparse.Namespace) -> Callable[[Run], bool]:
+  """Which runs to make now.  Raises ConfigError for a name that the suite does not have."""
   for field in 'methods', 'tasks':
-    if names := getattr(flags, field):
-      for name in names:
-        choose(f'--{field}', name, getattr(suite, field))
-      changes[field] = {k: v for k, v in getattr(suite, field).items() if k in names}
-  if flags.seeds:
-    changes['seeds'] = tuple(flags.seeds)
-  if flags.model:
-    changes['model'] = flags.model
-  few = suite.low_resource
-  kept = {**{f: getattr(suite, f) for f in ('methods', 'tasks')}, **changes}
-  if few:
-    methods = tuple(name for name in few.methods if name in kept['methods'])
-    tasks = tuple(name for name in few.tasks if name in kept['tasks'])
-    changes['low_resource'] = dataclasses.replace(few, methods=methods, tasks=tasks)
-  changes['options'] = {k: v for k, v in suite.options.items() if k in kept['methods']}
-  return dataclasses.replace(suite, **changes)
+    for name in getattr(flags, field) or ():
+      choose(f'--{field}', name, getattr(suite, field))
+
+  def wanted(run: Run) -> bool:
+    searched = run.part == 'search' or not flags.tasks or run.task in flags.tasks
+    return run.part in flags.only and searched and run.method in (flags.methods or suite.methods)
+
+  return wanted
 
 
 if __name__ == '__main__':

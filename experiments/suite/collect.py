@@ -81,7 +81,7 @@ def _task(name: str, results: list[dict[str, Any]]) -> records.Task | None:
   return records.Task(
     name=name,
     title=TITLES.get(name, name),
-    metric=', '.join(task_named(name, 'compacter').metrics),
+    metric=', '.join(metric.__name__ for metric in task_named(name, 'compacter').metrics),
     **largest['rows'],
     majority=largest['majority'],
   )

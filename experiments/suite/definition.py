@@ -57,7 +57,7 @@ class Suite:
   rates: tuple[float, ...] = ()
   search_tasks: tuple[str, ...] = ()
   options: dict = dataclasses.field(default_factory=dict)
-  low_resource: Any = None
+  low_resource: dict | LowResource | None = None
   train_rows: dict = dataclasses.field(default_factory=dict)
   fitted: bool = False
 
@@ -65,11 +65,14 @@ class Suite:
     known = [path.stem for path in config_files()]
     for name in self.methods:
       choose('method of the suite', name, known)
-    if self.low_resource is not None and not isinstance(self.low_resource, LowResource):
+    if isinstance(self.low_resource, dict):
       few = build(LowResource, self.low_resource, 'low_resource')
       object.__setattr__(self, 'low_resource', few)
-    used = [('search_tasks', self.search_tasks, self.tasks), ('options', self.options, self.methods)]
-    if few := self.low_resource:
+    used = [
+      ('search_tasks', self.search_tasks, self.tasks),
+      ('options', self.options, self.methods),
+    ]
+    if isinstance(few := self.low_resource, LowResource):
       used += [('low_resource.tasks', few.tasks, self.tasks)]
       used += [('low_resource.methods', few.methods, self.methods)]
     for field, names, of in used:
@@ -85,6 +88,11 @@ class Suite:
         expected='both or neither',
         got=f'{self.rates}, {self.search_tasks}',
       )
+
+  @property
+  def few(self) -> LowResource | None:
+    """The runs on few rows."""
+    return self.low_resource if isinstance(self.low_resource, LowResource) else None
 
   def config(self, method: str) -> dict[str, Any]:
     """The settings of a method's config with the suite's own changes, as plain dicts."""

@@ -145,7 +145,7 @@ class Plan:
 
   def low_resource(self, method: str) -> Iterator[Run]:
     """The runs on few rows."""
-    few = self._suite.low_resource
+    few = self._suite.few
     if few is None or method not in few.methods:
       return
     for task in few.tasks:
@@ -164,7 +164,7 @@ class Plan:
 
   def planned(self) -> dict[str, int]:
     """How many runs each part will have."""
-    suite, few = self._suite, self._suite.low_resource
+    suite, few = self._suite, self._suite.few
     options = 0
     for values in suite.options.values():
       options += len(suite.tasks) * len(list(itertools.product(*values.values())))

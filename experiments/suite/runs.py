@@ -6,13 +6,13 @@ import json
 import shutil
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
 import compacter_jax as cj
-
 from compacter_jax.errors import NumericsError, StorageError
 from compacter_jax.optim import Optim
 from experiments import finetune, schema
@@ -73,19 +73,21 @@ class Runner:
           self._known[path] = _read_json(path / name)
     return self._known.get(path)
 
-  def work(self, parts: set[str], most: int | None = None) -> None:
-    """Makes every run of those parts that is not there; at most so many."""
+  def work(self, wanted: Callable[[Run], bool] = lambda run: True, most: int | None = None) -> None:
+    """Makes every run that is wanted and not there; at most so many."""
     made, method = 0, None
     while most is None or made < most:
-      todo = [run for run in self.plan.runs() if run.part in parts and self.result(run) is None]
+      known = [run for run in self.plan.runs() if wanted(run)]
+      todo = [run for run in known if self.result(run) is None]
       if not todo:
         return
       run = todo[0]
       if run.method != method:
         jax.clear_caches()  # programs are shared within a method only
         method = run.method
-      left = self._left(todo, parts)
-      print(f'{run}; {self._standing(parts)}, {duration(left)} left', flush=True)
+      left = sum(map(self._guess, todo))
+      there = f'{len(known) - len(todo)} of {len(known)} known runs are there'
+      print(f'{run}; {there}, {duration(left)} left for the others', flush=True)
       self._make(run)
       made += 1
 
@@ -111,22 +113,10 @@ class Runner:
     examples = job.steps * job.batch_size or job.epochs * rows
     return examples * job.data.max_source
 
-  def _left(self, todo: list[Run], parts: set[str]) -> float:
-    """Seconds that the rest may take, the runs that are not known yet among it."""
-    every = [pace for paces in self._pace.values() for pace in paces]
-    usual = statistics.median(every) if every else FIRST_PACE
-    pace = {method: statistics.median(paces) for method, paces in self._pace.items()}
-    known = [self._ids(run) * pace.get(run.method, usual) for run in todo]
-    planned = sum(count for part, count in self.plan.planned().items() if part in parts)
-    unknown = planned - sum(run.part in parts for run in self.plan.runs())
-    return sum(known) + unknown * statistics.mean(known)
-
-  def _standing(self, parts: set[str]) -> str:
-    planned = sum(count for part, count in self.plan.planned().items() if part in parts)
-    done = sum(
-      run.part in parts and self.result(run) is not None for run in self.plan.runs()
-    )
-    return f'{done} of {planned} runs are there'
+  def _guess(self, run: Run) -> float:
+    """Seconds that the run may take, by those of its method, or else of all, so far."""
+    paces = self._pace.get(run.method) or [p for paces in self._pace.values() for p in paces]
+    return self._ids(run) * (statistics.median(paces) if paces else FIRST_PACE)
 
 
 def _shared(job: schema.Job) -> schema.Job:
@@ -148,5 +138,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     raise StorageError(
       'This file is damaged.', where=str(path), got=str(error), fix='remove it, or its folder'
     ) from error
-
-

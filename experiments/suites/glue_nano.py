@@ -36,6 +36,7 @@ def get_suite():
       'multirc': {'epochs': 2.0, 'data.max_train': 2_000, 'data.max_test': 500}
       | {'data.max_source': 256},
     },
+    'train_rows': {'cola': 8_551, 'mrpc': 3_668, 'stsb': 5_749, 'copa': 400},
     'low_resource': {
       'methods': ('full', 'compacter_pp'),
       'tasks': ('sst2',),

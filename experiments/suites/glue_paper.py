@@ -35,4 +35,14 @@ def get_suite():
       'qnli': LARGE,
       'rte': SMALL,
     },
+    'train_rows': {
+      'cola': 8_551,
+      'sst2': 66_349,
+      'mrpc': 3_668,
+      'qqp': 362_846,
+      'stsb': 5_749,
+      'mnli': 392_702,
+      'qnli': 103_743,
+      'rte': 2_490,
+    },
   }
