@@ -95,6 +95,9 @@ def values(seed: int = 0) -> dict:
         for each in SEEDS:
           share = np.log(size) / 8 - (0.35 if row == 'full' else 0.05) * (1000 / size) ** 0.2
           run('low_resource', row, task, each, size=size, share=share)
+  for row in ('full', 'compacter'):
+    for each in SEEDS:
+      run('random_base', row, 'sst2', each, share=0.4)
   names = 'title', 'metric', 'train', 'validation', 'test', 'majority'
   return {
     'suite': 'glue_nano',
@@ -106,5 +109,5 @@ def values(seed: int = 0) -> dict:
     'rows': rows,
     'tasks': [{'name': name, **dict(zip(names, task))} for name, task in TASKS.items()],
     'runs': runs,
-    'planned': {'search': 72, 'final': 216, 'low_resource': 72},
+    'planned': {'search': 72, 'final': 216, 'low_resource': 72, 'random_base': 6},
   }

@@ -416,6 +416,26 @@ def test_few_rows_are_averaged_and_compared_where_both_have_them():
   assert '- few training rows, Compacter (n = 4): RTE of 500 rows (seeds 1, 2, 3).' in text
 
 
+def test_pretrained_weights_are_told_apart_from_random_ones_by_their_seeds():
+  random = lambda row, seed, score: {
+    'part': 'random_base', 'row': row, 'task': 'rte', 'seed': seed, 'validation': score,
+    'test': score,
+  }  # fmt: skip
+  final = lambda *args: random(*args) | {'part': 'final'}
+  runs = [final('compacter', seed, 60 + seed) for seed in (1, 2, 3)]
+  runs += [random('compacter', seed, 50 + seed) for seed in (1, 2, 3)]
+  runs += [final('full', seed, 50 + 9 * seed) for seed in (1, 2, 3)]
+  runs += [random('full', seed, 50 + 8 * seed) for seed in (1, 2)]
+  text = page.page(small(*runs))
+  assert '| RTE | Compacter (n = 4) | 62.0 ± 1.0 | 52.0 ± 1.0 |' in text
+  assert 'Compacter (n = 4) on RTE: pretrained weights are 10.0 points above random ones' in text
+  assert 'and clearly so (± 2.3 at 95 %)' in text
+  assert '| RTE | Full fine-tuning | 68.0 ± 9.0 | 62.0 ± 5.7 (2 of 3) |' in text
+  assert 'on RTE: pretrained weights are 6.0 points above random ones, which is not clear' in text
+  assert '- random weights, Full fine-tuning: RTE (seed 3).' in text
+  assert 'Missing: there is no run on random weights.' in page.page(small(*runs[:3]))
+
+
 def test_curves_are_of_the_steps_that_all_seeds_have():
   curve = lambda seed, points: {
     'row': 'full', 'task': 'rte', 'seed': seed, 'validation': 1.0, 'test': 1.0, 'curve': points,

@@ -18,7 +18,17 @@ from experiments.report import page, records
 from experiments.suite import __main__ as command
 from experiments.suite import collect, plan, runs
 from experiments.suite.definition import Suite
-from experiments.suite.plan import FINAL, LOW, OPTIONS, SEARCH, Place, Plan, Run
+from experiments.suite.plan import (
+  FINAL,
+  LOW,
+  OPTIONS,
+  RANDOM,
+  RANDOM_SEARCH,
+  SEARCH,
+  Place,
+  Plan,
+  Run,
+)
 from experiments.suite.runs import Runner
 
 SUITE = Suite(
@@ -38,8 +48,11 @@ SUITE = Suite(
   rates=(1e-3, 1e-2),
   search_tasks=('quickstart',),
   low_resource={'methods': ('full',), 'tasks': ('quickstart',), 'rows': (4, 8), 'steps': 2},
+  random_base={'methods': ('compacter',), 'tasks': ('quickstart',)},
   fitted=True,
 )
+
+LESS = {'low_resource': None, 'random_base': None}  # of the parts
 
 
 @pytest.fixture(autouse=True)
@@ -88,9 +101,10 @@ def filled(suite, score):
 
 def test_nothing_is_planned_on_what_is_not_known():
   nothing = Plan(SUITE, lambda run: None)
-  assert {run.part for run in nothing.runs()} == {SEARCH}
+  assert {run.part for run in nothing.runs()} == {SEARCH, RANDOM_SEARCH}
   assert nothing.rate('full') is None
-  assert nothing.planned() == {SEARCH: 4, OPTIONS: 0, FINAL: 4, LOW: 4}
+  planned = {SEARCH: 4, OPTIONS: 0, FINAL: 4, LOW: 4, RANDOM_SEARCH: 2, RANDOM: 2}
+  assert nothing.planned() == planned
 
 
 def test_the_rate_is_the_best_mean_over_the_search_tasks():
@@ -98,7 +112,7 @@ def test_the_rate_is_the_best_mean_over_the_search_tasks():
     SUITE,
     tasks={'cola': {}, 'sst2': {}, 'mrpc': {}},
     search_tasks=('cola', 'sst2'),
-    low_resource=None,
+    **LESS,
   )
   scores = {('cola', 1e-3): 50, ('cola', 1e-2): 10, ('sst2', 1e-3): 60, ('sst2', 1e-2): 90}
   full = filled(suite, lambda run: scores[run.task, dict(run.changes)['optim.rate']])
@@ -114,6 +128,21 @@ def test_a_rate_that_failed_is_not_taken_and_a_method_that_fails_throughout_has_
   assert not list(Plan(SUITE, lambda run: {'failed': 'NaN'}).final('full'))
 
 
+def test_random_weights_have_rates_of_their_own():
+  scores = {1e-3: 50, 1e-2: 60}
+
+  def score(run):
+    rate = dict(run.changes)['optim.rate']
+    return scores[rate] if run.part == RANDOM_SEARCH else -scores[rate]
+
+  full = filled(SUITE, score)
+  assert full.rate('compacter') == 1e-3
+  assert [(dict(r.changes), r.seed) for r in full.random('compacter')] == [
+    ({'optim.rate': 1e-2, 'random_base': True}, seed) for seed in SUITE.seeds
+  ]
+  assert not list(full.random('full'))
+
+
 def test_options_are_picked_for_each_task():
   names = {'method.adapters.reduction': (8, 4), 'method.adapters.n': (2, 4)}
   suite = dataclasses.replace(
@@ -122,7 +151,7 @@ def test_options_are_picked_for_each_task():
     rates=(),
     search_tasks=(),
     options={'compacter': names},
-    low_resource=None,
+    **LESS,
   )
   best = {'cola': (8, 4), 'mrpc': (4, 2)}
 
@@ -159,7 +188,7 @@ def test_equal_jobs_are_made_once(made):
   """The search made what the first seed counts with."""
   runner, workdir = made
   folders = {runner.folder(run) for run in runner.plan.runs()}
-  assert len(folders) == len(runner.plan.runs()) - len(SUITE.methods)
+  assert len(folders) == len(runner.plan.runs()) - len(SUITE.methods) - 1  # and on random weights
   assert {path.parent for path in workdir.glob('runs/*/*/*/results.json')} == folders
 
 
@@ -201,7 +230,7 @@ def test_the_runs_of_a_method_on_a_task_share_one_program(made, base, tmp_path, 
 
   monkeypatch.setattr(runs.finetune.train, 'make_step', counted)
   runs.finetune._program.cache_clear()
-  runner = Runner(dataclasses.replace(SUITE, low_resource=None), place(base), tmp_path / 'w')
+  runner = Runner(dataclasses.replace(SUITE, **LESS), place(base), tmp_path / 'w')
   runner.begin()
   runner.work()
   assert len(list(tmp_path.glob('w/runs/*/*/*/results.json'))) == 6
@@ -212,7 +241,7 @@ def test_the_runs_of_a_method_on_a_task_share_one_program(made, base, tmp_path, 
 
 def test_a_run_that_diverges_is_told_and_the_others_go_on(base, tmp_path, capsys):
   longer = {'quickstart': {'steps': 4}}
-  wild = dataclasses.replace(SUITE, rates=(1e-3, 1e30), tasks=longer, low_resource=None)
+  wild = dataclasses.replace(SUITE, rates=(1e-3, 1e30), tasks=longer, **LESS)
   runner = Runner(wild, place(base), tmp_path / 'w')
   runner.begin()
   runner.work()
@@ -242,7 +271,7 @@ def test_records_are_what_the_folders_hold(made, base, tmp_path):
   found = collect.collect(SUITE, place(base), runner, workdir)
   records.write(tmp_path / 'records.json', found)
   assert records.read(tmp_path / 'records.json') == found
-  assert len(found.runs) == sum(found.planned.values()) == 12
+  assert len(found.runs) == sum(found.planned.values()) == 14
   for run in found.of(records.FINAL):
     (path,) = [
       runner.folder(r)
@@ -322,8 +351,8 @@ def test_flags_choose_which_runs_are_made():
     return {(run.part, run.method) for run in runs if wanted(run)}
 
   every = {(part, method) for part in (SEARCH, FINAL) for method in SUITE.methods}
-  assert told() == every | {(LOW, 'full')}
-  assert told('--methods', 'compacter') == {(SEARCH, 'compacter'), (FINAL, 'compacter')}
+  assert told() == every | {(LOW, 'full'), (RANDOM, 'compacter'), (RANDOM_SEARCH, 'compacter')}
+  assert told('--methods', 'full') == {(SEARCH, 'full'), (FINAL, 'full'), (LOW, 'full')}
   assert told('--only', 'low_resource') == {(LOW, 'full')}
   with pytest.raises(ConfigError, match='compactor'):
     told('--methods', 'compactor')
@@ -343,7 +372,7 @@ def test_products_are_counted():
 
 
 def test_a_dry_run_tells_what_it_takes(capsys):
-  suite = dataclasses.replace(SUITE, low_resource=None)
+  suite = dataclasses.replace(SUITE, **LESS)
   from experiments.suite import budget
 
   told = budget.text(suite, sustained=1.0)

@@ -6,9 +6,14 @@ from typing import Any
 
 from experiments.report import summary
 from experiments.report.markdown import NONE, listed, many, table
-from experiments.report.records import FINAL, LOW, PARTS, SEARCH, Records, fingerprint
+from experiments.report.records import FINAL, LOW, PARTS, RANDOM, SEARCH, Records, fingerprint
 
-NAMES = {SEARCH: 'search of rates', FINAL: 'final', LOW: 'few training rows'}
+NAMES = {
+  SEARCH: 'search of rates',
+  FINAL: 'final',
+  LOW: 'few training rows',
+  RANDOM: 'random weights',
+}
 
 
 def how_to_read(records: Records) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from compacter_jax import settings, tensor_file
 from compacter_jax.errors import ConfigError, DataError
 
-SEARCH, FINAL, LOW = PARTS = 'search', 'final', 'low_resource'
+SEARCH, FINAL, LOW, RANDOM = PARTS = 'search', 'final', 'low_resource', 'random_base'
 LISTS = 'rows', 'tasks', 'runs'
 
 
@@ -108,7 +108,7 @@ class Run:
   @property
   def key(self) -> tuple[Any, ...]:
     """What no other run has: a second one would count twice."""
-    own = {SEARCH: (self.rate,), FINAL: (), LOW: (self.train_rows,)}[self.part]
+    own = {SEARCH: (self.rate,), LOW: (self.train_rows,)}.get(self.part, ())
     return (self.part, self.row, self.task, self.seed, *own)
 
 

@@ -5,20 +5,20 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from experiments.report.records import FINAL, LOW, SEARCH, Records, Run
+from experiments.report.records import FINAL, LOW, RANDOM, SEARCH, Records, Run
 from experiments.report.statistics import Spread
 
 Seeds = dict[int, float]  # score by seed
 
 
-def scores(records: Records, row: str, task: str, size: int | None = None) -> Seeds:
-  """Test scores of a method on a task; size: with so many training rows, of the low-resource runs.
+def scores(records: Records, row: str, task: str, size: int | None = None, part: str = '') -> Seeds:
+  """Test scores of a method on a task; runs that failed have none.
 
-  Runs that failed have none.
+  size: with so many training rows, of the low-resource runs. part: of the runs of another part.
   """
   return {
     run.seed: run.test
-    for run in records.of(FINAL if size is None else LOW)
+    for run in records.of(part or (FINAL if size is None else LOW))
     if (run.row, run.task) == (row, task) and size in (None, run.train_rows)
     if run.test is not None
   }
@@ -96,7 +96,9 @@ def missing(records: Records, part: str) -> list[tuple[Any, ...]]:
 
 def _expected(records: Records, part: str) -> Iterator[tuple[Any, ...]]:
   runs = records.of(part)
-  rows = low_rows(records) if part == LOW else [row.name for row in records.rows]
+  rows = [row.name for row in records.rows]
+  if part in (LOW, RANDOM):
+    rows = _order(rows, (run.row for run in runs))
   tasks = [task.name for task in records.tasks]
   if part != FINAL:
     tasks = _order(tasks, (run.task for run in runs))

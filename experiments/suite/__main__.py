@@ -23,7 +23,7 @@ from experiments.suite.definition import Suite
 from experiments.suite.plan import Run
 
 COST = 'cost'
-PARTS = 'search', 'options', 'final', 'low_resource', COST
+PARTS = 'search', 'options', 'final', 'low_resource', 'random_search', 'random_base', COST
 
 
 def main(argv: list[str]) -> None:

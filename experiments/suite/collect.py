@@ -14,9 +14,10 @@ from experiments.machine import versions
 from experiments.report import records
 from experiments.suite import costs, plan
 from experiments.suite.definition import Suite
-from experiments.suite.plan import FINAL, OPTIONS, SEARCH, Place, Run
+from experiments.suite.plan import FINAL, OPTIONS, RANDOM_SEARCH, SEARCH, Place, Run
 from experiments.suite.runs import Runner
 
+UNTOLD = OPTIONS, RANDOM_SEARCH  # the page tells what was chosen
 TITLES = {
   'cola': 'CoLA',
   'sst2': 'SST-2',
@@ -35,7 +36,7 @@ TITLES = {
 def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> records.Records:
   """Everything that is there by now."""
   cfg, frozen = t5.load(place.model, 'float32')
-  runs = [run for run in runner.plan.runs() if run.part != OPTIONS]
+  runs = [run for run in runner.plan.runs() if run.part not in UNTOLD]
   found = [(run, result) for run in runs if (result := runner.result(run)) is not None]
   tasks = [_task(name, [r for run, r in found if run.task == name]) for name in suite.tasks]
   return records.Records(
@@ -48,7 +49,7 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
     rows=tuple(_row(suite, place, runner, workdir, cfg, name) for name in suite.methods),
     tasks=tuple(task for task in tasks if task is not None),
     runs=tuple(_run(runner, run, result) for run, result in found),
-    planned={k: v for k, v in runner.plan.planned().items() if k != OPTIONS},
+    planned={k: v for k, v in runner.plan.planned().items() if k not in UNTOLD},
   )
 
 

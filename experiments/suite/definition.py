@@ -30,6 +30,18 @@ class LowResource:
 
 
 @dataclasses.dataclass(frozen=True)
+class RandomBase:
+  """Runs on frozen weights that are drawn at random, to tell what pretraining is worth.
+
+  Attributes:
+    methods, tasks: which of the suite's; rates are searched anew for each pair.
+  """
+
+  methods: tuple[str, ...]
+  tasks: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Suite:
   """Methods x tasks x seeds.
 
@@ -44,6 +56,7 @@ class Suite:
     options: for a method, dotted names and the values tried for them, picked for each task on its
       validation rows with the first seed.
     low_resource: runs on few rows, or None.
+    random_base: runs on random weights, or None.
     train_rows: how many training rows a task has; for estimates only.
     fitted: whether methods are fitted to a small T5 (`comparison.fitted`).
   """
@@ -58,6 +71,7 @@ class Suite:
   search_tasks: tuple[str, ...] = ()
   options: dict = dataclasses.field(default_factory=dict)
   low_resource: dict | LowResource | None = None
+  random_base: dict | RandomBase | None = None
   train_rows: dict = dataclasses.field(default_factory=dict)
   fitted: bool = False
 
@@ -68,13 +82,19 @@ class Suite:
     if isinstance(self.low_resource, dict):
       few = build(LowResource, self.low_resource, 'low_resource')
       object.__setattr__(self, 'low_resource', few)
+    if isinstance(self.random_base, dict):
+      random = build(RandomBase, self.random_base, 'random_base')
+      object.__setattr__(self, 'random_base', random)
     used = [
       ('search_tasks', self.search_tasks, self.tasks),
       ('options', self.options, self.methods),
     ]
-    if isinstance(few := self.low_resource, LowResource):
+    if few := self.few:
       used += [('low_resource.tasks', few.tasks, self.tasks)]
       used += [('low_resource.methods', few.methods, self.methods)]
+    if random := self.random:
+      used += [('random_base.tasks', random.tasks, self.tasks)]
+      used += [('random_base.methods', random.methods, self.methods)]
     for field, names, of in used:
       for name in names:
         choose(field, name, of)
@@ -93,6 +113,11 @@ class Suite:
   def few(self) -> LowResource | None:
     """The runs on few rows."""
     return self.low_resource if isinstance(self.low_resource, LowResource) else None
+
+  @property
+  def random(self) -> RandomBase | None:
+    """The runs on random weights."""
+    return self.random_base if isinstance(self.random_base, RandomBase) else None
 
   def config(self, method: str) -> dict[str, Any]:
     """The settings of a method's config with the suite's own changes, as plain dicts."""

@@ -7,17 +7,20 @@ import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from compacter_jax import settings, t5
 from experiments import finetune, schema
 from experiments.comparison import fitted
 from experiments.suite.definition import Suite
 
-SEARCH, OPTIONS, FINAL, LOW = PARTS = 'search', 'options', 'final', 'low_resource'
+SEARCH, OPTIONS, FINAL, LOW = 'search', 'options', 'final', 'low_resource'
+RANDOM_SEARCH, RANDOM = 'random_search', 'random_base'
+PARTS = SEARCH, OPTIONS, FINAL, LOW, RANDOM_SEARCH, RANDOM
 LOW_EVALUATIONS = 5  # of a run on few rows, whose epochs are short
 
 Results = dict[str, Any]
+T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +112,7 @@ class Plan:
         if (result := self._result(run)) is None:
           return None
         scores.setdefault(dict(run.changes)['optim.rate'], []).append(average(result))
-    best = max(scores, key=lambda rate: statistics.mean(scores[rate]))
-    return best if statistics.mean(scores[best]) > float('-inf') else None
+    return _best({rate: statistics.mean(each) for rate, each in scores.items()})
 
   def options(self, method: str) -> Iterator[Run]:
     """Every combination of the method's options for every task; none while its rate is unknown."""
@@ -155,10 +157,31 @@ class Plan:
           for seed in self._suite.seeds:
             yield Run(LOW, method, task, seed, (*changes, ('data.max_train', rows), *steps))
 
+  def random_search(self, method: str) -> Iterator[Run]:
+    """Every rate on random weights, with the first seed."""
+    random = self._suite.random
+    if random and method in random.methods:
+      for task in random.tasks:
+        for rate in self._suite.rates or (self.rate(method),):
+          changes = ('optim.rate', rate), ('random_base', True)
+          yield Run(RANDOM_SEARCH, method, task, self._suite.seeds[0], changes)
+
+  def random(self, method: str) -> Iterator[Run]:
+    """On random weights with every seed, each task at its best rate."""
+    searched = list(self.random_search(method))
+    for task in dict.fromkeys(run.task for run in searched):
+      mine = [run for run in searched if run.task == task]
+      results = [self._result(run) for run in mine]
+      if all(result is not None for result in results):
+        scores = {run: average(r) for run, r in zip(mine, results) if r is not None}
+        if best := _best(scores):
+          for seed in self._suite.seeds:
+            yield dataclasses.replace(best, part=RANDOM, seed=seed)
+
   def runs(self) -> list[Run]:
     """All that are known by now, in the order in which they are made."""
     out = self.search()
-    for part in self.options, self.final, self.low_resource:
+    for part in self.options, self.final, self.low_resource, self.random_search, self.random:
       out += [run for method in self._suite.methods for run in part(method)]
     return out
 
@@ -170,7 +193,21 @@ class Plan:
       options += len(suite.tasks) * len(list(itertools.product(*values.values())))
     low = len(few.methods) * len(few.tasks) * len(few.rows) * len(suite.seeds) if few else 0
     final = len(suite.methods) * len(suite.tasks) * len(suite.seeds)
-    return {SEARCH: len(self.search()), OPTIONS: options, FINAL: final, LOW: low}
+    random = len(suite.random.methods) * len(suite.random.tasks) if suite.random else 0
+    return {
+      SEARCH: len(self.search()),
+      OPTIONS: options,
+      FINAL: final,
+      LOW: low,
+      RANDOM_SEARCH: random * max(len(suite.rates), 1),
+      RANDOM: random * len(suite.seeds),
+    }
+
+
+def _best(scores: dict[T, float]) -> T | None:
+  """Of the highest score; None where all failed."""
+  best = max(scores, key=lambda each: scores[each])
+  return best if scores[best] > float('-inf') else None
 
 
 def average(result: Results) -> float:

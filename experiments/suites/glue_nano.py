@@ -37,6 +37,7 @@ def get_suite():
       | {'data.max_source': 256},
     },
     'train_rows': {'cola': 8_551, 'mrpc': 3_668, 'stsb': 5_749, 'copa': 400},
+    'random_base': {'methods': ('full', 'compacter', 'compacter_pp'), 'tasks': ('sst2',)},
     'low_resource': {
       'methods': ('full', 'compacter_pp'),
       'tasks': ('sst2',),
