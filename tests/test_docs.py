@@ -59,7 +59,8 @@ def test_links_lead_somewhere(page):
 def test_modules_and_files_that_are_named_exist(page):
   text = page.read_text()
   for module in set(re.findall(r'python -m (experiments[\w.]*\w)', text)):
-    assert (ROOT / (module.replace('.', '/') + '.py')).exists(), module
+    path = ROOT / module.replace('.', '/')
+    assert path.with_suffix('.py').exists() or (path / '__main__.py').exists(), module
   for path in set(re.findall(r'(?:experiments|tests|compacter_jax)/[\w/.]+\.(?:py|sh|md)', text)):
     if 'NAME' not in path:
       assert (ROOT / path).exists(), path
