@@ -28,10 +28,10 @@ def get_suite():
       'data.max_validation': 500,
     },
     'tasks': {
-      'cola': {'epochs': 3.0, **SHORT},
+      'cola': {'epochs': 2.0, **SHORT},
       'sst2': {'epochs': 2.0, 'data.max_train': 10_000, **SHORT},
-      'mrpc': {'epochs': 5.0, 'data.max_source': 96},
-      'stsb': {'epochs': 4.0, 'data.max_source': 96},
+      'mrpc': {'epochs': 4.0, 'data.max_source': 96},
+      'stsb': {'epochs': 3.0, 'data.max_source': 96},
       'copa': {'epochs': 20.0, **SHORT},
       'multirc': {'epochs': 2.0, 'data.max_train': 2_000, 'data.max_test': 500}
       | {'data.max_source': 256},
