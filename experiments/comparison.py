@@ -21,10 +21,11 @@ from compacter_jax.method import Method
 from compacter_jax.model import Model
 from compacter_jax.optim import Optim
 from compacter_jax.t5.config import Config
-from experiments import finetune, schema
+from experiments import finetune, folders, schema
 from experiments.benchmarks.step import Step, alternate
 from experiments.configs import read_config
 from experiments.console import duration
+from experiments.inputs import Inputs, read_inputs
 
 PUBLISHED_DEPTH = 12  # layers of the T5-base that configs with layers are written for
 # The most that suits a T5 as narrow as the shipped one: the paper's reduction would leave 8 of its
@@ -77,7 +78,7 @@ def pieces(path: Path, flags: argparse.Namespace) -> list[Piece]:
   own = [float(f'{times * settings["optim"]["rate"]:.3g}') for times in flags.grid]
   for rate in flags.rates or own:
     job = _job(settings | {'method': small}, rate, flags)
-    told = finetune.as_config(job)
+    told = schema.as_config(job)
     told['data'] = {k: v for k, v in told['data'].items() if k not in ('dir', 'cache')}
     guess = 30 + flags.steps * flags.batch / 80
     out.append(Piece('accuracy', name, told, functools.partial(accuracy, job), guess))
@@ -110,9 +111,9 @@ def accuracy(job: schema.Job) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def _read(job: schema.Job) -> finetune.Inputs:
+def _read(job: schema.Job) -> Inputs:
   """Rows and T5, which the rates of one config share."""
-  return finetune.read(job)
+  return read_inputs(job)
 
 
 def cost(method: Method, rounds: int, **shape: Any) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def measure(pieces: list[Piece], workdir: Path) -> None:
     seconds = time.perf_counter() - begin
     pace.setdefault(piece.kind, []).append(seconds / piece.guess)
     content = {'config': piece.config, 'settings': piece.settings, 'seconds': seconds} | result
-    finetune.write_json(piece.path(workdir), content)
+    folders.write_json(piece.path(workdir), content)
     jax.clear_caches()  # no program is used twice
 
 

@@ -6,110 +6,31 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
 
 import compacter_jax as cj
-from compacter_jax import data, evaluate, methods, optim, tensor_file, train
+from compacter_jax import data, evaluate, optim, train
 from compacter_jax.data.encoding import Encoded
-from compacter_jax.errors import StorageError
 from compacter_jax.model import Model
-from compacter_jax.t5.config import Config
-from compacter_jax.weights import Flat
-from experiments import rows
+from experiments import schema
 from experiments.console import Console
+from experiments.folders import claim, write_json
+from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
+from experiments.messages import announce, told
 from experiments.schema import Job
 
 SAMPLED = 200  # steps whose padding is counted
 
 
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-  """All that a run reads, checked against each other.
-
-  Attributes:
-    model: T5 with the method grafted on.
-    frozen: all of T5's weights by path. base: their fingerprint.
-    splits: the rows as ids, by 'train', 'validation' and 'test'. drawn: which rows they are.
-    bad_rows: how many unusable rows were left out, by the file's path.
-    cache_notes: why ids that were kept could not be used, or new ones not kept.
-  """
-
-  task: data.Task
-  tokenizer: data.Tokenizer
-  model: Model
-  frozen: Flat
-  base: str
-  splits: dict[str, Encoded]
-  drawn: dict[str, Any]
-  bad_rows: dict[str, int]
-  cache_notes: list[str]
-
-
-def read(job: Job) -> Inputs:
-  """Reads and checks everything, cheapest first; nothing is compiled, only the cache written."""
-  train.check_batch(job.batch_size, job.accumulate)
-  task, splits, bad_rows = rows.read(job.data)
-  folder = cj.t5.resolve(job.model)
-  tokenizer = data.load_tokenizer(job.tokenizer or folder)
-  data.check_answers(task, tokenizer)
-  cfg, frozen = weights(job, folder)
-  method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
-  model = Model(cfg, method, job.dtype, job.remat, job.unroll)
-  model.specs()  # raises at once where the method does not fit this T5
-  if job.data.batching == 'packed':
-    model.check_packing()
-  limits = job.data.max_source, job.data.max_target, cfg.vocab, job.data.allow_target_truncation
-  cache, encoded = data.TokenCache(job.data.cache), {}
-  for name, part in splits.parts().items():
-    encoded[name] = cache.encode(rows.texts(job.data, part), tokenizer, *limits)
-  base, drawn = cj.fingerprint(frozen), rows.told(splits)
-  return Inputs(task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes)
-
-
-def weights(job: Job, folder: str | Path) -> tuple[Config, Flat]:
-  """T5's config and weights, read or drawn."""
-  dtype = None if job.weights_dtype == 'file' else job.weights_dtype
-  cfg, frozen = cj.t5.load(folder, dtype)
-  if not job.random_base:
-    return cfg, frozen
-  drawn = cj.t5.random_weights(cfg, jax.random.key(job.seed))
-  return cfg, {path: weight.astype(frozen[path].dtype) for path, weight in drawn.items()}
-
-
-def claim(workdir: str | Path) -> Path:
-  """Makes the folder of a run.  Raises StorageError if it holds a run already."""
-  path = Path(workdir)
-  if (path / 'config.json').exists():
-    raise StorageError(
-      'This folder holds another run.',
-      where=str(path),
-      expected='an empty or a new folder',
-      got='a config.json',
-      fix='take another --workdir, or remove that run yourself',
-    )
-  return make_folder(path)
-
-
-def make_folder(path: Path) -> Path:
-  """Makes a folder where there is none.  Raises StorageError if there can be none."""
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise StorageError('There can be no such folder.', where=str(path), got=str(error)) from error
-  return path
-
-
 def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> dict[str, Any]:
   """Trains, evaluates and saves; what results.json holds is returned too."""
   out = claim(workdir)
-  write_json(out / 'config.json', as_config(job))
+  write_json(out / 'config.json', schema.as_config(job))
   total, every = lengths(job, len(inputs.splits['train']))
   console = Console(total, quiet)
   batches = training(job, inputs.splits['train'], inputs.model.cfg.d_model)
@@ -137,7 +58,7 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
     'bad_rows': inputs.bad_rows,
     'truncated': {part: split.truncated for part, split in inputs.splits.items()},
     'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
-    'parameters': parameters(inputs.model),
+    'parameters': inputs.parameters(),
     'adapter_bytes': (out / 'adapter' / 'adapter.safetensors').stat().st_size,
     'steps': total,
     'seconds': {'train': trained - begin, 'evaluate': time.perf_counter() - trained},
@@ -229,70 +150,3 @@ def _predict(job: Job, inputs: Inputs, tuned, part: str) -> tuple[data.Task, lis
   size = min(job.eval_batch_size, len(split))
   args = inputs.model, tuned, frozen, split, inputs.tokenizer, size, steps
   return task, evaluate.predict(*args)
-
-
-def announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
-  """What is about to be trained, and what a user may not expect of it."""
-  counts = parameters(inputs.model)
-  sizes = ', '.join(f'{len(split):,} {part}' for part, split in inputs.splits.items())
-  lines = [
-    f'{inputs.task.name}: {sizes} rows; {total} steps of {job.batch_size}, '
-    f'{job.data.batching}: {useful:.0%} of the ids are no padding',
-    f'{counts["trained"]:,} of {counts["base"]:,} parameters are trained '
-    f'({counts["percent"]:.3f} %), {job.optim.optimizer} at {job.optim.rate:g}',
-  ]
-  if job.optim.warmup >= total:
-    lines.append(
-      f'note: a warmup of {job.optim.warmup} steps is no shorter than the run ({total}): '
-      f'the rate never reaches {job.optim.rate:g}'
-    )
-  if job.batch_size > (few := len(inputs.splits['train'])):
-    lines.append(
-      f'note: a batch of {job.batch_size} is more than the {few} training rows: it repeats some'
-    )
-  for path, count in inputs.bad_rows.items():
-    lines.append(f'note: {count} unusable rows of {path} are left out')
-  twice = inputs.drawn['duplicates']['train, test']
-  if twice['same'] + twice['other']:
-    told = f'{twice["same"]} test rows are training rows too'
-    lines.append(f'note: {told}, {twice["other"]} with another answer')
-  for part, split in inputs.splits.items():
-    if split.truncated:
-      lines.append(f'note: {split.truncated} {part} sources are cut to {job.data.max_source} ids')
-    if cut := split.truncated_targets:
-      lines.append(f'note: {cut} {part} targets are cut to {job.data.max_target} ids')
-  lines += [f'note: {note}' for note in inputs.cache_notes]
-  return '\n'.join(lines)
-
-
-def told(
-  scores: dict[str, float], intervals: Mapping[str, Sequence[float]] = MappingProxyType({})
-) -> str:
-  """Scores in one line, each with its interval where there is one: accuracy 71.2 [66.8, 75.5]."""
-
-  def one(name: str, score: float) -> str:
-    if name in intervals:
-      low, high = intervals[name]
-      return f'{name} {score:.1f} [{low:.1f}, {high:.1f}]'
-    return f'{name} {score:.0f}' if name == 'invalid' else f'{name} {score:.2f}'
-
-  return ', '.join(one(name, score) for name, score in scores.items())
-
-
-def parameters(model: Model) -> dict[str, float]:
-  """How much is trained: 'trained', 'base' and 'percent'."""
-  trained, base = model.count(), cj.t5.count(model.cfg)
-  return {'trained': trained, 'base': base, 'percent': 100 * trained / base}
-
-
-def as_config(job: Job) -> dict[str, Any]:
-  """The settings of a job, as JSON and as a config file hold them."""
-  plain = {f.name: getattr(job, f.name) for f in dataclasses.fields(job)}
-  inner = {'data': dataclasses.asdict(job.data), 'optim': dataclasses.asdict(job.optim)}
-  return plain | inner | {'method': methods.to_config(job.method)}
-
-
-def write_json(path: Path, content: Any) -> None:
-  """Writes a JSON file, all of it or nothing."""
-  with tensor_file.atomic(path) as file:
-    file.write((json.dumps(content, indent=1) + '\n').encode())

@@ -39,14 +39,14 @@ def show(job: Any, form: str, out: str) -> None:
 def write(folder: Path, found: dict[str, Any]) -> None:
   """Leaves the picture, report.md and report.json; raises StorageError where it cannot."""
   from compacter_jax import tensor_file
-  from experiments import finetune, inspecting_picture, inspecting_text
+  from experiments import folders, inspecting_picture, inspecting_text
 
-  finetune.make_folder(folder)
+  folders.make_folder(folder)
   with tensor_file.atomic(folder / PICTURE) as file:
     file.write(inspecting_picture.lengths_png(found, inspecting_text.title(found)))
   with tensor_file.atomic(folder / 'report.md') as file:
     file.write(inspecting_text.markdown(found, PICTURE).encode())
-  finetune.write_json(folder / 'report.json', found)
+  folders.write_json(folder / 'report.json', found)
 
 
 def start() -> None:

@@ -18,7 +18,7 @@ from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
 from compacter_jax.state_file import load_state, save_state
 from experiments.console import Console
-from experiments.finetune import write_json
+from experiments.folders import write_json
 from experiments.machine import peak_bytes, versions
 from experiments.pretraining_folder import STATE, claimed, results
 from experiments.pretraining_inputs import Inputs, read

@@ -11,7 +11,7 @@ import filelock
 
 from compacter_jax import tensor_file
 from compacter_jax.errors import StorageError
-from experiments.finetune import write_json
+from experiments.folders import write_json
 from experiments.pretraining_job import PretrainJob
 
 STATE = 'state.safetensors'

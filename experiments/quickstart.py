@@ -37,6 +37,7 @@ def main(argv: list[str]) -> None:
   from compacter_jax import methods
   from experiments import finetune, schema
   from experiments.configs import read_config
+  from experiments.inputs import read_inputs
 
   job = schema.job(read_config(CONFIG).to_dict())
   job = dataclasses.replace(job, steps=flags.steps)
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> None:
   for name, each in runs.items():
     print(f'\n{name}', flush=True)
     folder = workdir / name.replace(', ', '-').replace(' ', '-').lower()
-    results = finetune.run(each, finetune.read(each), folder)
+    results = finetune.run(each, read_inputs(each), folder)
     rows = rows or [('majority class', results['majority'], 0, 0)]
     trained, size = results['parameters']['trained'], results['adapter_bytes']
     rows.append((name, results['test']['accuracy'], trained, size))

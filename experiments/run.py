@@ -13,11 +13,12 @@ from experiments import commandline
 
 def main(job, workdir: str) -> None:
   """Runs a checked job."""
-  from experiments import finetune
+  from experiments import finetune, messages
+  from experiments.inputs import read_inputs
 
-  results = finetune.run(job, finetune.read(job), workdir)
+  results = finetune.run(job, read_inputs(job), workdir)
   for part in 'validation', 'test':
-    print(f'{part}: {finetune.told(results[part], results["intervals"][part])}')
+    print(f'{part}: {messages.told(results[part], results["intervals"][part])}')
   print(f'adapter: {workdir}/adapter ({results["adapter_bytes"]:,} bytes of arrays)')
 
 

@@ -120,3 +120,10 @@ def job(config: Mapping[str, Any]) -> Job:
     if isinstance(values.get(name), Mapping):
       values[name] = build(values[name])
   return settings.build(Job, values, 'config')
+
+
+def as_config(job: Job) -> dict[str, Any]:
+  """The settings of a job, as JSON and as a config file hold them."""
+  plain = {f.name: getattr(job, f.name) for f in dataclasses.fields(job)}
+  inner = {'data': dataclasses.asdict(job.data), 'optim': dataclasses.asdict(job.optim)}
+  return plain | inner | {'method': methods.to_config(job.method)}

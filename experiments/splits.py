@@ -82,7 +82,7 @@ def show(settings: Any, tasks: list[str], form: str, export: str) -> None:
   names = tasks or [settings.task]
   found = [describe(dataclasses.replace(settings, task=name)) for name in names]
   if export:
-    from experiments.finetune import write_json
+    from experiments.folders import write_json
 
     write_json(Path(export), found)
   if form == 'json':

@@ -18,6 +18,7 @@ from compacter_jax.model import Model
 from experiments import finetune, schema
 from experiments.benchmarks import batching
 from experiments.configs import read_config
+from experiments.inputs import read_inputs
 from tests.conftest import draw
 from tests.data.test_pipeline import encoded
 from tests.t5.small import CFG
@@ -104,7 +105,7 @@ def test_a_run_takes_the_batching_of_its_config(base, tmp_path):
   config.method.adapters.width = 4
   config.data.max_train = config.data.max_validation = config.data.max_test = 24
   job = schema.job(config.to_dict())
-  inputs = finetune.read(job)
+  inputs = read_inputs(job)
   split, width = inputs.splits['train'], inputs.model.cfg.d_model
   assert finetune.training(job, split, width).batching == 'packed'
   results = finetune.run(job, inputs, tmp_path / 'w', quiet=True)

@@ -17,8 +17,9 @@ from compacter_jax.data.order import train_rows
 from compacter_jax.data.pipeline import BATCHINGS, Batches
 from compacter_jax.data.ragged import Ragged
 from compacter_jax.errors import DataError, WeightsError
-from experiments import finetune, schema
+from experiments import finetune, messages, schema
 from experiments.configs import HERE, read_config
+from experiments.inputs import read_inputs
 from tests.data.characters import Characters
 
 TASKS = [task for task in data.TASKS.values() if task.name != 'quickstart']
@@ -76,7 +77,7 @@ def test_few_rows_train_at_least_one_step_and_that_is_told(rows, tmp_path):
   job = schema.job(config.to_dict())
   assert finetune.lengths(job, rows) == (1, 1)
   note = f'a batch of 8 is more than the {rows} training rows'
-  assert note in finetune.announce(job, finetune.read(job), 1, useful=1)
+  assert note in messages.announce(job, read_inputs(job), 1, useful=1)
 
 
 # F40, malformed rows: by file, line and column, as tests/data/test_sources.py, test_tables.py and

@@ -14,9 +14,10 @@ from compacter_jax import evaluate, t5
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import DataError, StorageError
 from compacter_jax.train import Progress
-from experiments import finetune, quickstart, rows, run, schema
+from experiments import finetune, folders, messages, quickstart, rows, run, schema
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
+from experiments.inputs import read_inputs
 
 CONFIGS = {path.stem: path for path in config_files()}
 
@@ -57,7 +58,7 @@ def job(base, name='compacter', **changes):
 
 def test_a_run_leaves_all_it_promises(base, tmp_path, capsys):
   settings = job(base)
-  results = finetune.run(settings, finetune.read(settings), tmp_path / 'w')
+  results = finetune.run(settings, read_inputs(settings), tmp_path / 'w')
   assert {p.name for p in (tmp_path / 'w').iterdir()} == {
     'config.json', 'metrics.jsonl', 'results.json', 'adapter',
   }  # fmt: skip
@@ -84,7 +85,7 @@ def test_a_run_leaves_all_it_promises(base, tmp_path, capsys):
 
 def test_the_saved_adapter_predicts_what_was_reported(base, tmp_path):
   settings = job(base)
-  inputs = finetune.read(settings)
+  inputs = read_inputs(settings)
   results = finetune.run(settings, inputs, tmp_path / 'w', quiet=True)
   cfg, frozen = t5.load(base, 'float32')
   model, tuned = cj.load(tmp_path / 'w/adapter', cfg, frozen, inputs.tokenizer.fingerprint)
@@ -106,7 +107,7 @@ def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):
 
   monkeypatch.setattr(finetune, '_evaluate', scored)
   settings = job(base, steps=4, eval_every=1)
-  inputs = finetune.read(settings)
+  inputs = read_inputs(settings)
   finetune.run(settings, inputs, tmp_path / 'w', quiet=True)
   _, kept = cj.load(tmp_path / 'w/adapter', inputs.model.cfg, inputs.frozen)
   same = [
@@ -118,8 +119,8 @@ def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):
 
 def test_scores_are_told_with_their_intervals():
   scores = {'accuracy': 71.249, 'average': 71.249, 'invalid': 3}
-  assert finetune.told(scores) == 'accuracy 71.25, average 71.25, invalid 3'
-  told = finetune.told(scores, {'accuracy': [66.75, 75.51]})
+  assert messages.told(scores) == 'accuracy 71.25, average 71.25, invalid 3'
+  told = messages.told(scores, {'accuracy': [66.75, 75.51]})
   assert told == 'accuracy 71.2 [66.8, 75.5], average 71.25, invalid 3'
 
 
@@ -137,7 +138,7 @@ def test_the_command_prints_the_scores_with_their_intervals(base, tmp_path, caps
 
 def test_full_fine_tuning_runs(base, tmp_path):
   settings = job(base, 'full', steps=2)
-  inputs = finetune.read(settings)
+  inputs = read_inputs(settings)
   before = jax.tree.map(np.array, inputs.frozen)
   results = finetune.run(settings, inputs, tmp_path / 'w', quiet=True)
   assert results['parameters']['percent'] == 100
@@ -150,7 +151,7 @@ def test_rows_that_are_left_out_are_told(base, tmp_path, capsys):
   (tmp_path / 'dev.tsv').write_text(rows)
   files = {'task': 'cola', 'dir': str(tmp_path), 'max_bad_rows': 1, 'max_train': 0}
   settings = job(base, steps=1, eval_every=1, data=files)
-  results = finetune.run(settings, finetune.read(settings), tmp_path / 'w')
+  results = finetune.run(settings, read_inputs(settings), tmp_path / 'w')
   assert results['bad_rows'] == {str(tmp_path / 'train.tsv'): 1}
   assert results['rows'] == {'train': 10, 'validation': 5, 'test': 5}
   assert f'1 unusable rows of {tmp_path / "train.tsv"} are left out' in (
@@ -166,7 +167,7 @@ def test_texts_that_are_cut_are_told(base, tmp_path, capsys):
   cut = {'task': 'cola', 'style': 't5', 'dir': str(tmp_path), 'max_source': 8, 'max_target': 3}
   cut |= {'max_train': 0, 'allow_target_truncation': True}
   settings = job(base, steps=1, eval_every=1, data=cut)
-  inputs = finetune.read(settings)
+  inputs = read_inputs(settings)
   results = finetune.run(settings, inputs, tmp_path / 'w')
   told = capsys.readouterr().out
   assert set(results['truncated']) == set(results['truncated_targets']) == set(results['rows'])
@@ -177,28 +178,28 @@ def test_texts_that_are_cut_are_told(base, tmp_path, capsys):
     assert f'note: {split.truncated_targets} {part} targets are cut to 3 ids' in told
   refused = job(base, data=cut | {'allow_target_truncation': False})
   with pytest.raises(DataError, match='row 2 of the split'):
-    finetune.read(refused)
+    read_inputs(refused)
 
 
 def test_texts_are_tokenised_once(base, tmp_path, capsys, monkeypatch):
   folder = tmp_path / 'kept'
   settings = job(base, data={'cache': str(folder)}, steps=2, eval_every=2)
-  first = finetune.run(settings, finetune.read(settings), tmp_path / 'first', quiet=True)
+  first = finetune.run(settings, read_inputs(settings), tmp_path / 'first', quiet=True)
   files = sorted(folder.iterdir())
   assert len(files) == 3
   with monkeypatch.context() as patch:
     asked = lambda *args: pytest.fail('the texts were tokenised again')
     patch.setattr(SentencePieceTokenizer, 'encode_all', asked)
-    inputs = finetune.read(settings)
+    inputs = read_inputs(settings)
   again = finetune.run(settings, inputs, tmp_path / 'again', quiet=True)
   told = lambda results: {k: v for k, v in results.items() if k in ('validation', 'test', 'rows')}
   assert told(again) == told(first)
   arrays = [(tmp_path / n / 'adapter/adapter.safetensors').read_bytes() for n in ('first', 'again')]
   assert arrays[0] == arrays[1]
   files[0].write_bytes(files[0].read_bytes()[:-1])
-  finetune.run(settings, finetune.read(settings), tmp_path / 'mended')
+  finetune.run(settings, read_inputs(settings), tmp_path / 'mended')
   assert f'note: {files[0]} cannot be used' in capsys.readouterr().out
-  none = finetune.read(job(base, data={'cache': ''}))
+  none = read_inputs(job(base, data={'cache': ''}))
   prints = [[split.fingerprint for split in each.splits.values()] for each in (inputs, none)]
   assert prints[0] == prints[1]
 
@@ -210,26 +211,26 @@ def test_rows_that_teach_nothing_are_for_evaluation_only(base, tmp_path):
   for name in 'train', 'val':
     (tmp_path / f'{name}.jsonl').write_text('\n'.join(map(json.dumps, rows * 2)))
   files = {'task': 'wsc', 'style': 't5', 'dir': str(tmp_path), 'max_train': 0}
-  inputs = finetune.read(job(base, data=files))
+  inputs = read_inputs(job(base, data=files))
   sizes = {part: len(split) for part, split in inputs.splits.items()}
   assert sizes == {'train': 2, 'validation': 3, 'test': 3}
 
 
 def test_random_weights_are_another_base(base):
-  inputs = finetune.read(job(base))
-  drawn = finetune.read(job(base, random_base=True))
+  inputs = read_inputs(job(base))
+  drawn = read_inputs(job(base, random_base=True))
   assert inputs.base != drawn.base
-  assert drawn.base == finetune.read(job(base, random_base=True)).base
+  assert drawn.base == read_inputs(job(base, random_base=True)).base
 
 
 def test_a_folder_is_used_once(base, tmp_path):
-  finetune.claim(tmp_path / 'w')
-  finetune.write_json(tmp_path / 'w/config.json', {})
+  folders.claim(tmp_path / 'w')
+  folders.write_json(tmp_path / 'w/config.json', {})
   with pytest.raises(StorageError, match='another run'):
-    finetune.claim(tmp_path / 'w')
+    folders.claim(tmp_path / 'w')
   (tmp_path / 'file').touch()
   with pytest.raises(StorageError, match='file'):
-    finetune.claim(tmp_path / 'file')
+    folders.claim(tmp_path / 'file')
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from matplotlib.image import imread
 from compacter_jax import data, t5
 from compacter_jax.errors import DataError
 from experiments import (
-  finetune,
   inspecting,
   inspecting_picture,
   inspecting_text,
@@ -318,7 +317,7 @@ def test_numbers_are_told_by_their_spread(own):
 def test_a_tokenizer_and_a_config_are_enough(tmp_path, found, monkeypatch):
   for name in 'config.json', 'spiece.model':
     (tmp_path / name).write_bytes((t5.resolve('nano') / name).read_bytes())
-  monkeypatch.setattr(finetune, 'weights', lambda *_: pytest.fail('read weights'))
+  monkeypatch.setattr('experiments.inputs.weights', lambda *_: pytest.fail('read weights'))
   config = read_config(QUICK)
   config.model = str(tmp_path)
   again = inspecting.inspect(schema.job(config.to_dict()))

@@ -30,8 +30,9 @@ from compacter_jax.errors import (
   WeightsError,
 )  # fmt: skip
 from compacter_jax.model import Model
-from experiments import finetune, pretrain, pretraining, pretraining_log, schema
+from experiments import finetune, folders, pretrain, pretraining, pretraining_log, schema
 from experiments.configs import HERE, read_config
+from experiments.inputs import read_inputs
 from experiments.pretraining_folder import begun
 from experiments.pretraining_inputs import read
 from experiments.pretraining_job import job as job_of
@@ -334,7 +335,7 @@ def test_a_folder_of_another_run_is_refused(text, whole, tmp_path, ended):
 
 
 def test_a_folder_of_fine_tuning_is_refused(text, tmp_path):
-  finetune.write_json(tmp_path / 'config.json', {'method': {'name': 'compacter'}})
+  folders.write_json(tmp_path / 'config.json', {'method': {'name': 'compacter'}})
   with pytest.raises(StorageError, match='another command'):
     pretraining.run(settings(text), tmp_path, quiet=True)
 
@@ -392,7 +393,7 @@ def test_fine_tuning_starts_from_it(whole, tmp_path):
   config.data.max_train = config.data.max_validation = config.data.max_test = 16
   config.batch_size, config.steps, config.data.max_target = 8, 2, 6
   job = schema.job(config.to_dict())
-  results = finetune.run(job, finetune.read(job), tmp_path / 'w', quiet=True)
+  results = finetune.run(job, read_inputs(job), tmp_path / 'w', quiet=True)
   assert results['steps'] == 2 and results['rows']['test'] == 16
 
 

@@ -29,8 +29,8 @@ from compacter_jax.data.protocols import officials
 from compacter_jax.errors import CompacterError, DataError
 from experiments import rows, schema
 from experiments.configs import HERE, read_config
-from experiments.finetune import told
 from experiments.guard import guarded
+from experiments.messages import told
 
 CONFIG = HERE / 'compacter.py'
 DIGITS = 8  # of a hash

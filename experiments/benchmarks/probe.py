@@ -26,9 +26,10 @@ from compacter_jax.graft import Graft
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.network import T5
 from compacter_jax.weights import Flat
-from experiments import finetune, schema
+from experiments import schema
 from experiments.configs import HERE, read_config
 from experiments.guard import guarded
+from experiments.inputs import read_inputs
 
 BATCH = 256
 
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> None:
   job = schema.job(settings)
   lines = ['| weights | mean of | validation | test |', '| --- | --- | ---: | ---: |']
   for name in 'pretrained', 'random':
-    inputs = finetune.read(dataclasses.replace(job, random_base=name == 'random'))
+    inputs = read_inputs(dataclasses.replace(job, random_base=name == 'random'))
     splits = inputs.splits
     found = {p: features(inputs.model.cfg, inputs.frozen, s) for p, s in splits.items()}
     for kind in 'embeddings', 'encoder':

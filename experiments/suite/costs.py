@@ -8,7 +8,7 @@ import jax
 
 from compacter_jax import methods, t5
 from compacter_jax.model import Model
-from experiments import finetune
+from experiments import folders
 from experiments.benchmarks.step import Step, alternate
 from experiments.suite import plan
 from experiments.suite.definition import Suite
@@ -26,7 +26,7 @@ def measure(suite: Suite, place: Place, workdir: Path, rounds: int = 9) -> None:
     return
   cfg, frozen = t5.load(place.model, 'float32')
   full = Step(Model(cfg, methods.load('unfreeze')), frozen)
-  finetune.make_folder(workdir / 'cost')
+  folders.make_folder(workdir / 'cost')
   for name in todo:
     task = next(iter(suite.tasks))
     job = plan.job(suite, Run(FINAL, name, task, suite.seeds[0], ()), place)
@@ -40,7 +40,7 @@ def measure(suite: Suite, place: Place, workdir: Path, rounds: int = 9) -> None:
       'device': jax.devices()[0].device_kind,
     }
     print(f'cost: {name} {found["time"]:.2f} of the time, {found["memory"]:.2f} of the memory')
-    finetune.write_json(path(workdir, name), found)
+    folders.write_json(path(workdir, name), found)
 
 
 def path(workdir: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from compacter_jax import settings, t5
-from experiments import finetune, schema
+from experiments import schema
 from experiments.comparison import fitted
 from experiments.suite.definition import Suite
 
@@ -78,7 +78,7 @@ def change(plain: dict[str, Any], name: str, value: Any) -> None:
 
 def folder(workdir: Path, run: Run, made: schema.Job) -> Path:
   """Where the run is.  Equal jobs share a folder: a search may have made what counts later."""
-  told = finetune.as_config(made)
+  told = schema.as_config(made)
   told['data'] = {k: v for k, v in told['data'].items() if k not in ('dir', 'cache')}
   del told['model']  # the suite's, whose fingerprint is checked
   digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]

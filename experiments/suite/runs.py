@@ -15,8 +15,9 @@ import jax
 import compacter_jax as cj
 from compacter_jax.errors import NumericsError, StorageError
 from compacter_jax.optim import Optim
-from experiments import finetune, schema
+from experiments import finetune, folders, messages, schema
 from experiments.console import duration
+from experiments.inputs import Inputs, read_inputs
 from experiments.suite import plan
 from experiments.suite.definition import Suite
 from experiments.suite.plan import Place, Plan, Results, Run
@@ -42,7 +43,7 @@ class Runner:
     """Claims the folder.  Raises StorageError if it is another suite's or on another T5."""
     _, frozen = cj.t5.load(self._place.model, 'float32')
     about = {'suite': self._suite.name, 'base': cj.fingerprint(frozen)}
-    path = finetune.make_folder(self._workdir) / 'suite.json'
+    path = folders.make_folder(self._workdir) / 'suite.json'
     if path.exists() and (before := _read_json(path)) != about:
       wrong = [name for name in about if before.get(name) != about[name]]
       raise StorageError(
@@ -52,7 +53,7 @@ class Runner:
         got=', '.join(str(before.get(name)) for name in wrong),
         fix='take another --workdir',
       )
-    finetune.write_json(path, about)
+    folders.write_json(path, about)
 
   def job(self, run: Run) -> schema.Job:
     """The run as a job."""
@@ -100,11 +101,11 @@ class Runner:
       inputs = _inputs(_shared(job))
       finetune.run(job, inputs, path, quiet=True)
     except NumericsError as error:  # at this rate; others may do well
-      finetune.write_json(path / 'failed.json', {'failed': f'{error.where}: {error.got}'})
+      folders.write_json(path / 'failed.json', {'failed': f'{error.where}: {error.got}'})
     seconds = time.perf_counter() - begin
     self._pace.setdefault(run.method, []).append(seconds / self._ids(run))
     result = self.result(run) or {}
-    print(f'  {finetune.told(result["test"]) if "test" in result else result}', flush=True)
+    print(f'  {messages.told(result["test"]) if "test" in result else result}', flush=True)
 
   def _ids(self, run: Run) -> float:
     """Ids of all sources of the run if none were shorter; what time is in proportion to."""
@@ -126,9 +127,9 @@ def _shared(job: schema.Job) -> schema.Job:
 
 
 @functools.lru_cache(maxsize=2)
-def _inputs(job: schema.Job) -> finetune.Inputs:
+def _inputs(job: schema.Job) -> Inputs:
   """Rows and T5, which the rates and seeds of a method share."""
-  return finetune.read(job)
+  return read_inputs(job)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

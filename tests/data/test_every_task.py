@@ -17,6 +17,7 @@ from compacter_jax.errors import CompacterError, DataError
 from experiments import finetune, schema
 from experiments.benchmarks import every_task
 from experiments.configs import HERE, read_config
+from experiments.inputs import read_inputs
 from tests.data import official
 
 NAMES = [name for name in data.TASKS if name != 'quickstart']
@@ -75,7 +76,7 @@ def test_twenty_tasks_have_files():
 @pytest.mark.parametrize('name', NAMES)
 def test_a_task_trains_and_is_scored(name, base, files, tmp_path):
   job = settings(base, files, name)
-  inputs = finetune.read(job)
+  inputs = read_inputs(job)
   results = finetune.run(job, inputs, tmp_path / 'w', quiet=True)
   assert results['task'] == name and results['steps'] == STEPS
   task = data.task_named(name)
@@ -167,7 +168,7 @@ def test_the_tasks_of_the_page_run(base, tmp_path, monkeypatch):
   }
   for name, scores in wanted.items():
     job = settings(base, '', f'{name}/task.json', splits='paper')
-    results = finetune.run(job, finetune.read(job), tmp_path / name / 'w', quiet=True)
+    results = finetune.run(job, read_inputs(job), tmp_path / name / 'w', quiet=True)
     assert set(results['test']) == scores | {'average', 'invalid'}
     assert set(results['intervals']['test']) == scores | {'average'}
   for told in re.findall(r'```json\n(.*?)```', page, re.DOTALL):

@@ -1,0 +1,75 @@
+"""All that a run reads, checked against each other before anything is compiled."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import compacter_jax as cj
+from compacter_jax import data, train
+from compacter_jax.data.encoding import Encoded
+from compacter_jax.model import Model
+from compacter_jax.t5.config import Config
+from compacter_jax.weights import Flat
+from experiments import rows
+from experiments.schema import Job
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+  """All that a run reads, checked against each other.
+
+  Attributes:
+    model: T5 with the method grafted on.
+    frozen: all of T5's weights by path. base: their fingerprint.
+    splits: the rows as ids, by 'train', 'validation' and 'test'. drawn: which rows they are.
+    bad_rows: how many unusable rows were left out, by the file's path.
+    cache_notes: why ids that were kept could not be used, or new ones not kept.
+  """
+
+  task: data.Task
+  tokenizer: data.Tokenizer
+  model: Model
+  frozen: Flat
+  base: str
+  splits: dict[str, Encoded]
+  drawn: dict[str, Any]
+  bad_rows: dict[str, int]
+  cache_notes: list[str]
+
+  def parameters(self) -> dict[str, float]:
+    """How much is trained: 'trained', 'base' and 'percent'."""
+    trained, base = self.model.count(), cj.t5.count(self.model.cfg)
+    return {'trained': trained, 'base': base, 'percent': 100 * trained / base}
+
+
+def read_inputs(job: Job) -> Inputs:
+  """Reads and checks everything, cheapest first; nothing is compiled, only the cache written."""
+  train.check_batch(job.batch_size, job.accumulate)
+  task, splits, bad_rows = rows.read(job.data)
+  folder = cj.t5.resolve(job.model)
+  tokenizer = data.load_tokenizer(job.tokenizer or folder)
+  data.check_answers(task, tokenizer)
+  cfg, frozen = weights(job, folder)
+  method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
+  model = Model(cfg, method, job.dtype, job.remat, job.unroll)
+  model.specs()  # raises at once where the method does not fit this T5
+  if job.data.batching == 'packed':
+    model.check_packing()
+  limits = job.data.max_source, job.data.max_target, cfg.vocab, job.data.allow_target_truncation
+  cache, encoded = data.TokenCache(job.data.cache), {}
+  for name, part in splits.parts().items():
+    encoded[name] = cache.encode(rows.texts(job.data, part), tokenizer, *limits)
+  base, drawn = cj.fingerprint(frozen), rows.told(splits)
+  return Inputs(task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes)
+
+
+def weights(job: Job, folder: str | Path) -> tuple[Config, Flat]:
+  """T5's config and weights, read or drawn."""
+  dtype = None if job.weights_dtype == 'file' else job.weights_dtype
+  cfg, frozen = cj.t5.load(folder, dtype)
+  if not job.random_base:
+    return cfg, frozen
+  drawn = cj.t5.random_weights(cfg, jax.random.key(job.seed))
+  return cfg, {path: weight.astype(frozen[path].dtype) for path, weight in drawn.items()}
