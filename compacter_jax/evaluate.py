@@ -1,9 +1,10 @@
 """Evaluation as published: labels are generated as text and compared as text."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from compacter_jax import bootstrap, metrics
@@ -13,6 +14,7 @@ from compacter_jax.data.tasks import Task
 from compacter_jax.data.tokenizer import Tokenizer
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model
+from compacter_jax.sharding import fetch
 from compacter_jax.weights import Flat
 
 
@@ -24,18 +26,20 @@ def predict(
   tokenizer: Tokenizer,
   batch_size: int,
   steps: int | None = None,
+  place: Callable[[np.ndarray], jax.Array] = jnp.asarray,
 ) -> list[str]:
   """The text that the model generates for each row, in the order of the split.
 
   steps: the most ids to generate; by default as many as the split's longest target needs.
+  place: lays a table of sources out on devices.
   """
   out: list[str] = [''] * len(split)
   waiting = []
   for batch in eval_batches(split, batch_size):
-    ids = _generate(model, tuned, frozen, batch['source'], steps or split.target_width)
+    ids = _generate(model, tuned, frozen, place(batch['source']), steps or split.target_width)
     waiting.append((batch['rows'], ids))
   for rows, ids in waiting:
-    for row, line in zip(rows, np.asarray(ids)):
+    for row, line in zip(rows, fetch(ids)):
       if row >= 0:
         out[row] = tokenizer.decode(line.tolist()).strip()
   return out

@@ -11,16 +11,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Spec, Tree, is_spec
+from compacter_jax.partition import BATCH
+from compacter_jax.settings import within
 
 Axes = tuple[str | None, ...]
 
 AXES = 'data', 'fsdp', 'tensor'
-BATCH = 'data', 'fsdp'
 
 # Logical name of a dimension -> axis of the mesh. Layers are scanned over, hence never split.
 RULES = {'layer': None, 'embed': 'fsdp', 'heads': 'tensor', 'mlp': 'tensor', 'vocab': 'tensor'}
@@ -40,13 +42,16 @@ T5_AXES: dict[str, Axes] = {
 }
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-  """A mesh over all devices; one size may be -1, which takes the devices that are left.
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: int = 0) -> Mesh:
+  """A mesh; one size may be -1, which takes the devices that are left.
+
+  devices: how many of them, the first; 0 takes all.
 
   Raises:
-    ConfigError: the sizes do not multiply to the number of devices.
+    ConfigError: the sizes do not multiply to the number of devices, or there are not so many.
   """
-  devices = jax.device_count()
+  within('devices', devices, 0, jax.device_count())
+  devices = devices or jax.device_count()
   sizes: dict[str, int] = dict(zip(AXES, (data, fsdp, tensor), strict=True))
   known = math.prod(size for size in sizes.values() if size != -1)
   filled = {k: devices // max(known, 1) if size == -1 else size for k, size in sizes.items()}
@@ -60,7 +65,8 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
       fix=f'each size is one of {_divisors(devices)}, or leave data=-1',
     )
   # Auto, not Explicit: T5 is written without sharding types and XLA decides.
-  return jax.make_mesh(tuple(filled.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  auto, used = (AxisType.Auto,) * len(AXES), jax.devices()[:devices]
+  return jax.make_mesh(tuple(filled.values()), AXES, axis_types=auto, devices=used)
 
 
 def t5_axes(paths: Iterable[str]) -> dict[str, Axes]:
@@ -97,11 +103,29 @@ def shard(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
 
 
 def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, Array]:
-  """Splits the rows of a batch among all devices but those along `tensor`."""
-  ways = math.prod(mesh.shape[axis] for axis in BATCH)
+  """Splits the rows of a batch among all devices but those along `tensor`.
+
+  Where there are several processes each gives its own rows, of equally many.
+  """
+  ways, processes = ways_of(mesh), jax.process_count()
   for name, array in batch.items():
-    _check(len(array), ways, f'batch {name!r}', 'rows', ' x '.join(BATCH))
-  return jax.device_put(dict(batch), NamedSharding(mesh, PartitionSpec(BATCH)))
+    _check(len(array) * processes, ways, f'batch {name!r}', 'rows', ' x '.join(BATCH))
+  lies = NamedSharding(mesh, PartitionSpec(BATCH))
+  return {k: jax.make_array_from_process_local_data(lies, np.asarray(v)) for k, v in batch.items()}
+
+
+def ways_of(mesh: Mesh) -> int:
+  """Among how many devices the rows of a batch are split."""
+  return math.prod(mesh.shape[axis] for axis in BATCH)
+
+
+def fetch(tree: Any) -> Any:
+  """Arrays as numpy has them, whole, on every process."""
+  if jax.process_count() == 1:
+    return jax.device_get(tree)
+  from jax.experimental import multihost_utils
+
+  return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def _t5_axes(path: str) -> Axes:

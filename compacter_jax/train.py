@@ -43,6 +43,7 @@ def make_step(
   optimizer: optax.GradientTransformation,
   accumulate: int = 1,
   dropout: bool = True,
+  lies: State | None = None,
 ) -> Step:
   """One update, compiled: (state, frozen, batch) -> (state, metrics). The old state is given up.
 
@@ -51,6 +52,8 @@ def make_step(
   gradients are weighted by label tokens, so that the parts equal the whole. A step whose loss or
   gradient is not finite leaves what is tuned as it was.
 
+  lies: a sharding for each array of the state; the new one lies as the old did.
+
   metrics: 'loss' (mean over the batch's label tokens), 'grad_norm', 'tokens', 'finite'.
   """
 
@@ -58,7 +61,9 @@ def make_step(
     summed = jax.value_and_grad(model.loss_sum, has_aux=True)
     if accumulate == 1:
       return summed(tuned, frozen, batch, key)
-    parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), batch)
+    # Every so-maniest row: each device then cuts up the rows that it has.
+    cut = lambda a: jnp.moveaxis(a.reshape(-1, accumulate, *a.shape[1:]), 1, 0)
+    parts = jax.tree.map(cut, batch)
 
     def part(total, xs):
       index, mine = xs
@@ -79,7 +84,10 @@ def make_step(
     finite = jnp.isfinite(norm) & jnp.isfinite(loss)
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     metrics = {'loss': loss * share, 'grad_norm': norm, 'tokens': tokens, 'finite': finite}
-    return new.replace(step=state.step + 1), metrics
+    new = new.replace(step=state.step + 1)
+    if lies is not None:
+      new = jax.lax.with_sharding_constraint(new, lies)
+    return new, metrics
 
   return jax.jit(step, donate_argnums=0)
 
@@ -112,10 +120,12 @@ def fit(
   report: Callable[[Progress], None] = lambda progress: None,
   every: int = 10,
   start: int = 0,
+  place: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> State:
   """Takes the steps from `start` to `until`, reporting every so many.
 
   The host never waits for the step that runs: a report reads steps that ended before it.
+  place: lays a batch out on devices.
 
   Raises:
     NumericsError: a loss or gradient was not finite; names the first such step.
@@ -125,7 +135,7 @@ def fit(
     asked = time.perf_counter()
     batch: Any = next(batches)
     waited += time.perf_counter() - asked
-    state, metrics = step(state, frozen, batch)
+    state, metrics = step(state, frozen, place(batch))
     waiting.append((i + 1, examples_in(batch), metrics))
     last = i + 1 == until
     if last or (i + 1) % every == 0:
@@ -164,8 +174,11 @@ def _means(done: list[tuple[int, int, Metrics]]) -> tuple[float, float]:
   return loss, norm
 
 
-def check_batch(batch_size: int, accumulate: int) -> None:
-  """Raises a ConfigError unless a batch can be cut into that many equal parts."""
+def check_batch(batch_size: int, accumulate: int, ways: int = 1) -> None:
+  """Raises a ConfigError unless a batch can be cut into that many equal parts.
+
+  ways: among how many devices each part is split.
+  """
   if batch_size % accumulate:
     fits = [k for k in range(1, batch_size + 1) if batch_size % k == 0]
     raise ConfigError(
@@ -173,4 +186,14 @@ def check_batch(batch_size: int, accumulate: int) -> None:
       where='train.accumulate',
       expected=f'a divisor of the batch size {batch_size}: {fits}',
       got=str(accumulate),
+    )
+  if batch_size % (accumulate * ways):
+    unit = accumulate * ways
+    near = sorted({max(batch_size // unit, 1) * unit, -(-batch_size // unit) * unit})
+    raise ConfigError(
+      'The batch cannot be split evenly over the mesh.',
+      where='batch_size, accumulate, mesh',
+      expected=f'a multiple of {accumulate} parts x {ways} devices',
+      got=str(batch_size),
+      fix=f'a batch of {" or ".join(map(str, near))} would do, or fewer mesh.devices',
     )

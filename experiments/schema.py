@@ -73,6 +73,21 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mesh:
+  """How devices are arranged; see `sharding.make_mesh`.
+
+  Attributes:
+    data, fsdp, tensor: sizes of the axes; one may be -1.
+    devices: how many are used; 0 is all.
+  """
+
+  data: int
+  fsdp: int
+  tensor: int
+  devices: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Job:
   """One run; the meaning of each field stands in `configs/base.py`."""
 
@@ -91,6 +106,7 @@ class Job:
   eval_batch_size: int
   eval_every: int
   log_every: int
+  mesh: Mesh
   data: Data
   optim: Optim
   method: Method
@@ -112,6 +128,7 @@ def job(config: Mapping[str, Any]) -> Job:
   """A Job from plain settings.  Raises ConfigError for any name, type or value that cannot be."""
   values = dict(config)
   parts = {
+    'mesh': lambda v: settings.build(Mesh, v, 'config.mesh'),
     'data': lambda v: settings.build(Data, v, 'config.data'),
     'optim': lambda v: settings.build(Optim, v, 'config.optim'),
     'method': methods.from_config,
@@ -125,5 +142,5 @@ def job(config: Mapping[str, Any]) -> Job:
 def as_config(job: Job) -> dict[str, Any]:
   """The settings of a job, as JSON and as a config file hold them."""
   plain = {f.name: getattr(job, f.name) for f in dataclasses.fields(job)}
-  inner = {'data': dataclasses.asdict(job.data), 'optim': dataclasses.asdict(job.optim)}
+  inner = {name: dataclasses.asdict(getattr(job, name)) for name in ('mesh', 'data', 'optim')}
   return plain | inner | {'method': methods.to_config(job.method)}

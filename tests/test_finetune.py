@@ -14,7 +14,7 @@ from compacter_jax import evaluate, t5
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import DataError, StorageError
 from compacter_jax.train import Progress
-from experiments import finetune, folders, messages, quickstart, rows, run, schema
+from experiments import evaluation, finetune, folders, messages, quickstart, rows, run, schema
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
 from experiments.inputs import read_inputs
@@ -49,7 +49,7 @@ def job(base, name='compacter', **changes):
   config.data.task = 'quickstart'
   config.data.max_train = config.data.max_validation = config.data.max_test = 40
   config.batch_size, config.steps, config.eval_every, config.log_every = 8, 6, 3, 2
-  config.optim.warmup = 1
+  config.optim.warmup, config.mesh.devices = 1, 1
   if name == 'compacter':
     config.method.adapters.width = 8
   config.update(changes)
@@ -101,11 +101,11 @@ def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):
   scores = iter([50.0, 90.0, float('nan'), 10.0])
   seen = []
 
-  def scored(settings, inputs, tuned, part):
+  def scored(self, tuned, part):
     seen.append(jax.tree.map(np.array, tuned))
     return {'average': next(scores, 0.0), 'invalid': 0}
 
-  monkeypatch.setattr(finetune, '_evaluate', scored)
+  monkeypatch.setattr(evaluation.Evaluation, 'score', scored)
   settings = job(base, steps=4, eval_every=1)
   inputs = read_inputs(settings)
   finetune.run(settings, inputs, tmp_path / 'w', quiet=True)

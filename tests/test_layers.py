@@ -11,7 +11,7 @@ FILES = sorted([*ROOT.glob('compacter_jax/**/*.py'), *ROOT.glob('experiments/**/
 
 # From the ground up. A file may import from lower rows; a folder is free within itself.
 ROWS = [
-  {'errors', 'inits', 'weights', 'squad', 'narrow'},
+  {'errors', 'inits', 'weights', 'squad', 'narrow', 'partition'},
   {'settings', 'hypercomplex', 'fastfood', 'bottleneck', 'metrics', 'tensor_file'},
   {'method', 'generation_metrics', 'weighted_metrics'},
   {'graft', 'chaining', 'bootstrap', 'state_file'},
@@ -19,6 +19,7 @@ ROWS = [
   {'model', 'sharding', 'optim', 'data'},
   {'adapter_file'},
   {'evaluate', 'train'},
+  {'placement'},
   {'experiments'},
 ]
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}
@@ -29,7 +30,7 @@ TOKENIZERS = {'data', 't5/hub'}
 PLACES = {
   'flax.linen': LINEN,
   'flax': LINEN | {'graft', 'model', 'train'},
-  'optax': {'model', 'optim', 'train'},
+  'optax': {'model', 'optim', 'placement', 'train'},
   'transformers': TOKENIZERS,
   'sentencepiece': TOKENIZERS,
   'huggingface_hub': TOKENIZERS,

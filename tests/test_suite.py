@@ -40,6 +40,7 @@ SUITE = Suite(
     'batch_size': 4,
     'eval_every': 1,
     'optim.warmup': 1,
+    'mesh.devices': 1,
     'data.max_train': 12,
     'data.max_validation': 8,
     'data.max_test': 8,

@@ -19,6 +19,7 @@ from jax import Array
 
 from compacter_jax import inits, narrow
 from compacter_jax.graft import Graft, Hook
+from compacter_jax.partition import over_rows
 from compacter_jax.t5.attention import Attention, position_bias, relative_buckets
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.dropout import Dropout
@@ -55,6 +56,7 @@ class Block(nn.Module):
 
     past: when decoding, what this layer remembers of earlier positions and of the source.
     """
+    x = over_rows(x)
     h = self.self_attention_norm(x, hook)
     mine = k, v = self.self_attention.keys_values(h, hook)
     if past is not None:

@@ -47,6 +47,15 @@ def get_config() -> ConfigDict:
   # Steps between reports of the loss.
   config.log_every = 20
 
+  config.mesh = ConfigDict()
+  # How devices are arranged. Batches are split over data and fsdp, weights over fsdp and tensor;
+  # one size may be -1 and takes the devices that are left.
+  config.mesh.data = -1
+  config.mesh.fsdp = 1
+  config.mesh.tensor = 1
+  # How many devices are used; 0 is all.
+  config.mesh.devices = 0
+
   config.data = ConfigDict()
   # GLUE: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli and ax. SuperGLUE: boolq, cb, copa,
   # multirc, record, superglue_rte, wic, wsc, axb and axg. Or quickstart, which needs no files. Or

@@ -1,0 +1,53 @@
+"""What is trained, scored on the rows of a run."""
+
+from collections import Counter
+
+import numpy as np
+from jax import Array
+
+from compacter_jax import data, evaluate
+from compacter_jax.method import Tuned
+from compacter_jax.placement import Placement
+from compacter_jax.weights import Flat
+from experiments.inputs import Inputs
+from experiments.schema import Job
+
+
+class Evaluation:
+  """Generates answers on the mesh; to be called while that is set."""
+
+  def __init__(self, job: Job, inputs: Inputs, placement: Placement, frozen: Flat):
+    """frozen: the weights that are still read, on the mesh."""
+    self._job, self._inputs, self._placement, self._frozen = job, inputs, placement, frozen
+
+  def score(self, tuned: Tuned, part: str) -> dict[str, float]:
+    """The scores of a part, in percent."""
+    task, predictions = self._predict(tuned, part)
+    return evaluate.score(task, predictions, self._inputs.splits[part])
+
+  def report(self, tuned: Tuned, part: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """The scores and their intervals, of the same outputs."""
+    task, predictions = self._predict(tuned, part)
+    args = task, predictions, self._inputs.splits[part]
+    return evaluate.score(*args), evaluate.interval(*args)
+
+  def _predict(self, tuned: Tuned, part: str) -> tuple[data.Task, list[str]]:
+    job, inputs, placement = self._job, self._inputs, self._placement
+    split = inputs.splits[part]
+    task = inputs.task if part == 'test' else data.trained_on(inputs.task)
+    most = job.data.max_target if job.data.allow_target_truncation else None
+    steps = evaluate.limit(task, split, inputs.tokenizer, most)
+    size = min(job.eval_batch_size, len(split))
+    size = -(-size // placement.ways) * placement.ways
+    args = inputs.model, placement.tuned(tuned), self._frozen, split, inputs.tokenizer
+    return task, evaluate.predict(*args, size, steps, self._table)
+
+  def _table(self, sources: np.ndarray) -> Array:
+    return self._placement.table(sources)
+
+
+def majority(inputs: Inputs) -> dict[str, float]:
+  """What the most frequent answer of the test rows scores there, given to all of them."""
+  split = inputs.splits['test']
+  (answer, _), *_ = Counter(split.references).most_common(1)
+  return evaluate.score(inputs.task, [answer] * len(split), split)
