@@ -7,12 +7,13 @@ Specs, T5's weights are named here.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from compacter_jax.errors import ConfigError
@@ -42,16 +43,24 @@ T5_AXES: dict[str, Axes] = {
 }
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: int = 0) -> Mesh:
+def make_mesh(
+  data: int = -1,
+  fsdp: int = 1,
+  tensor: int = 1,
+  devices: int = 0,
+  among: Sequence[Any] | None = None,
+) -> Mesh:
   """A mesh; one size may be -1, which takes the devices that are left.
 
   devices: how many of them, the first; 0 takes all.
+  among: the devices there are; by default those of this machine.
 
   Raises:
     ConfigError: the sizes do not multiply to the number of devices, or there are not so many.
   """
-  within('devices', devices, 0, jax.device_count())
-  devices = devices or jax.device_count()
+  there = jax.devices() if among is None else list(among)
+  within('devices', devices, 0, len(there))
+  devices = devices or len(there)
   sizes: dict[str, int] = dict(zip(AXES, (data, fsdp, tensor), strict=True))
   known = math.prod(size for size in sizes.values() if size != -1)
   filled = {k: devices // max(known, 1) if size == -1 else size for k, size in sizes.items()}
@@ -64,9 +73,12 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: int = 0) 
       got=_listed(sizes),
       fix=f'each size is one of {_divisors(devices)}, or leave data=-1',
     )
+  # An axis may share a dimension of a TPU's torus with another: 2 x 8 lies on 4 x 4 chips too.
+  placed = mesh_utils.create_device_mesh(
+    tuple(filled.values()), there[:devices], allow_split_physical_axes=True
+  )
   # Auto, not Explicit: T5 is written without sharding types and XLA decides.
-  auto, used = (AxisType.Auto,) * len(AXES), jax.devices()[:devices]
-  return jax.make_mesh(tuple(filled.values()), AXES, axis_types=auto, devices=used)
+  return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def t5_axes(paths: Iterable[str]) -> dict[str, Axes]:
