@@ -68,12 +68,13 @@ def test_a_loop_without_end_counts_as_often_as_is_said():
     count_flops(run, x)
 
 
-@pytest.mark.parametrize('sizes', [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8)])
-@pytest.mark.parametrize('name', ['compacter', 'full'])
+@pytest.mark.parametrize(
+  ('name', 'sizes'), [('compacter', (2, 2, 2)), ('full', (1, 4, 2)), ('lora', (8, 1, 1))]
+)
 def test_memory_of_a_chip_is_that_of_its_shards(name, sizes):
   """Of arrays that are really laid out, as a run does it."""
   wanted = job(name, mesh=dict(zip(('data', 'fsdp', 'tensor'), sizes)))
-  cfg = dataclasses.replace(config_of('nano'), heads=8, d_kv=16)
+  cfg = dataclasses.replace(config_of('nano'), encoder_layers=2, decoder_layers=2)
   program = Programs(wanted, cfg, topology.find('cpu:8')).step(16, 24, 8)
   frozen, model = draw(cfg), Model(cfg, wanted.method)
   placement = Placement(sharding.make_mesh(*sizes), model, frozen)
@@ -84,7 +85,8 @@ def test_memory_of_a_chip_is_that_of_its_shards(name, sizes):
     rows = np.ones((16, 24), np.int32)
     batch = placement.batch({'source': rows, 'target': rows[:, :8]})
     step = train.make_step(model, optimizer, lies=placement.lies(optimizer))
-    real = step.lower(state, weights, batch).compile().memory_analysis()
+    executable = step.lower(state, weights, batch).compile()
+    real = executable.memory_analysis()
     told = memory.compiled(program, None)[0]
     held = {
       'frozen': weights,
@@ -100,7 +102,7 @@ def test_memory_of_a_chip_is_that_of_its_shards(name, sizes):
     results = real.output_size_in_bytes - real.alias_size_in_bytes
     total = real.argument_size_in_bytes + results + real.temp_size_in_bytes
     assert told.total == pytest.approx(total, rel=0.15)
-    step(state, weights, batch)[1]['loss'].block_until_ready()
+    assert np.isfinite(executable(state, weights, batch)[1]['loss'])
 
 
 def test_dtype_and_accumulation_are_those_of_the_run():
@@ -161,15 +163,15 @@ def test_every_mesh_is_tried_and_the_best_comes_first():
   assert len(every) == len(set(every)) == 10
   assert {np.prod(sizes) for sizes in every} == {8}
   wanted = planning.Wanted(8, search=True)
-  plan = planning.plan(job(batch_size=12), topology.find('cpu:4'), wanted)
+  plan = planning.plan(job(batch_size=12), topology.find('cpu:2'), wanted)
   assert [each.rows for each in plan.estimates] == [12, 12]
   why = {dataclasses.astuple(each.mesh)[:3]: each.why for each in plan.tried}
-  assert len(why) == 6 and not any(why.values())
+  assert len(why) == 3 and not any(why.values())
   sums = [t.estimate.sent + t.estimate.memory.total for t in plan.tried if t.estimate]
   assert sums == sorted(sums)
   assert {t.estimate.rows for t in plan.tried if t.estimate} == {12}
   for form in 'text', 'markdown':
-    assert '1 x 2 x 2' in plan.text('compacter', form)
+    assert '1 x 1 x 2' in plan.text('compacter', form)
   json.dumps(plan.as_json())
 
 
@@ -183,7 +185,7 @@ def faults():
     (lambda: topology.find('cpu:99'), 'at most cpu:8'),
     (lambda: plan(job(mesh={'fsdp': 3})), r'\[1, 2, 4, 8\]'),
     (lambda: plan(job(**batch)), '16 or 32'),
-    (lambda: plan(job(mesh={'tensor': 8})), 'heads of'),
+    (lambda: plan(job(mesh={'tensor': 8})), 'its 4 heads'),
     (lambda: plan(job(model='t5-bse')), 't5-base'),
   ]
 

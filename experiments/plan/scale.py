@@ -1,0 +1,162 @@
+"""The table of docs/scale.md: which T5s fit which TPU slices, with which method.
+
+    python -m experiments.plan.scale --workdir=W --write=docs/scale.md
+    python -m experiments.plan.scale --workdir=W --model=t5-11b --topology=v5e:4x4 --batch=16
+
+Each T5 x method x slice is a piece: a file in W that is not made again, so that the command may be
+stopped at any time. Weights and activations are bfloat16, layers are computed again in the backward
+pass (remat full), sources have 512 ids and targets 64. Of a few meshes, from weights on every chip
+to weights split over all, that is taken whose step is fastest per row; then its largest batch is
+looked for. --batch takes that batch and looks for none.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compacter_jax.errors import ConfigError
+from experiments.configs import HERE, config_files, read_config
+from experiments.guard import guarded
+
+MODELS = 't5-base', 't5-3b', 't5-11b', 'ul2'
+CONFIGS = 'full', 'adapter', 'compacter', 'lora', 'prompt'
+TOPOLOGIES = 'v5e:4x4', 'v5e:16x16', 'v5p:4x4x4', 'v6e:4x4'
+SOURCE, TARGET = 512, 64
+TENSOR = 1, 4, 8  # ways to split a matrix that are tried
+HEAD = 'model', 'method', 'slice', 'mesh', 'largest batch', 'memory', 'floor, ms', 'rows/s', 'wall'
+
+
+def main(argv: list[str]) -> None:
+  """Makes what is missing and prints the table."""
+  flags = _flags(argv)
+  from experiments import folders
+  from experiments.plan import topology
+
+  folders.make_folder(flags.workdir)
+  pieces = [(t, m, c) for t in flags.topology for m in flags.model for c in flags.config]
+  for i, (slice_, model, config) in enumerate(pieces):
+    path = _path(flags.workdir, model, config, slice_, flags.batch)
+    if path.exists():
+      continue
+    print(f'{i + 1}/{len(pieces)} {model}, {config}, {slice_}', file=sys.stderr, flush=True)
+    found = topology.find(slice_)
+    try:
+      result = piece(model, config, found, flags.batch)
+    except ConfigError as error:  # the others may do well
+      result = {'why': f'{error.what} {error.got}'.strip()}
+    about = {'model': model, 'config': config, 'topology': slice_}
+    folders.write_json(path, about | result)
+  text = table([_path(flags.workdir, m, c, t, flags.batch) for t, m, c in pieces])
+  print(text)
+  if flags.write:
+    flags.write.write_text(page(text))
+
+
+def _flags(argv: list[str]) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    prog='python -m experiments.plan.scale',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = parser.add_argument
+  add('--workdir', required=True, type=Path, help='where the pieces are and will be')
+  add('--model', nargs='*', default=MODELS, help='published sizes')
+  add('--config', nargs='*', default=CONFIGS, choices=[p.stem for p in config_files()])
+  add('--topology', nargs='*', default=TOPOLOGIES, help='slices')
+  add('--batch', type=int, default=0, help='rows of a step; 0 looks for the largest')
+  add('--write', type=Path, help='the page to write')
+  return parser.parse_args(argv)
+
+
+def piece(model: str, config: str, found: Any, batch: int) -> dict[str, Any]:
+  """The plan of the best of a few meshes."""
+  from experiments import schema
+  from experiments.plan import planning, search
+  from experiments.plan.programs import Programs, config_of
+
+  told = lambda text: print(f'  {text}', file=sys.stderr, flush=True)
+  settings = _settings(model, config, batch or len(found.devices))
+  job, cfg, ids = schema.job(settings), config_of(model), (SOURCE, TARGET)
+  one = lambda mesh: planning.on_mesh(job, cfg, found, ids, told, mesh)
+  tried = search.search(iter(list(meshes(len(found.devices)))), one, told)
+  best = tried[0]
+  if best.estimate is None:
+    return {'why': best.why}
+  result = {'estimate': best.estimate.as_json(), 'meshes': len(tried)}
+  if not batch and best.estimate.memory.fits:
+    job = schema.job(settings | {'mesh': best.mesh.__dict__})
+    programs = Programs(job, cfg, found)
+    seen = {best.estimate.rows: best.estimate}
+
+    def measured(program):
+      seen[program.rows] = planning.estimate(program, found, told)
+      return seen[program.rows]
+
+    rows = planning.largest(programs, ids, best.estimate, measured)
+    result |= {'largest': rows, 'estimate': seen[rows].as_json()}
+  return result
+
+
+def meshes(chips: int) -> Iterator[Any]:
+  """Weights on every chip; split over all; and these with matrices split in a few."""
+  from experiments.schema import Mesh
+
+  yield Mesh(chips, 1, 1, chips)
+  for tensor in TENSOR:
+    yield Mesh(1, chips // tensor, tensor, chips)
+
+
+def _settings(model: str, config: str, batch: int) -> dict[str, Any]:
+  settings = read_config(HERE / f'{config}.py').to_dict()
+  own = {'model': model, 'batch_size': batch, 'accumulate': 1, 'remat': 'full'}
+  own |= {'dtype': 'bfloat16', 'weights_dtype': 'bfloat16'}
+  return settings | own | {'data': settings['data'] | {'max_source': SOURCE, 'max_target': TARGET}}
+
+
+def _path(workdir: Path, model: str, config: str, slice_: str, batch: int) -> Path:
+  return workdir / f'{model}-{config}-{slice_.replace(":", "-")}-{batch or "largest"}.json'
+
+
+def table(paths: list[Path]) -> str:
+  """A row for each piece that is there."""
+  from experiments.plan import text
+
+  rows = [_row(json.loads(path.read_text())) for path in paths if path.exists()]
+  return '\n'.join(text.table(HEAD, rows, 'markdown'))
+
+
+def _row(found: dict[str, Any]) -> list[str]:
+  from experiments.plan import text
+
+  about = [found['model'], found['config'], found['topology']]
+  one = found.get('estimate')
+  if one is None:
+    return [*about, *['-'] * 5, found['why']]
+  memory, floor = one['memory'], one['roofline']
+  share = f'{memory["total"] / 2**30:.1f} of {memory["limit"] / 2**30:.2f} GiB'
+  if not memory['fits']:
+    return [*about, text.mesh(one['mesh']), 'none', share, '-', '-', 'does not fit']
+  speed = f'{1e3 * floor["seconds"]:,.0f}', f'{one["rows"] / floor["seconds"]:,.0f}'
+  cells = text.mesh(one['mesh']), f'{one["rows"]:,}', share, *speed
+  return [*about, *cells, text.WALLS[floor['wall']]]
+
+
+def page(text: str) -> str:
+  """The whole page."""
+  return f"""# Scale
+
+Which T5s can be trained on which TPU slices, as the TPUs' own compiler has it: nothing here was run
+on a TPU. Written by `python -m experiments.plan.scale --workdir=W --write=docs/scale.md`; weights
+and activations in bfloat16, `remat=full`, sources of {SOURCE} ids and targets of {TARGET}, AdamW.
+The mesh is data x fsdp x tensor. The floor is the largest of three: products at the chip's peak,
+traffic with its memory, what it sends to others. A real step takes longer.
+
+{text}
+"""
+
+
+if __name__ == '__main__':
+  guarded(lambda: main(sys.argv[1:]))
