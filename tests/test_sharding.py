@@ -51,6 +51,15 @@ def test_a_mesh_takes_all_devices(sizes, shape):
   assert mesh.axis_types == (AxisType.Auto,) * 3
 
 
+def test_a_mesh_of_other_devices_than_all():
+  some = jax.devices()[2:6]
+  mesh = sharding.make_mesh(fsdp=2, among=some)
+  assert mesh.devices.shape == (2, 2, 1) and set(mesh.devices.flat) == set(some)
+  assert sharding.make_mesh(devices=3, among=some).devices.size == 3
+  with pytest.raises(ConfigError, match='0 to 4'):
+    sharding.make_mesh(devices=5, among=some)
+
+
 @pytest.mark.parametrize(
   'sizes', [(3, 1, 1), (4, 1, 1), (-1, 3, 1), (-1, -1, 1), (0, 1, 1), (-1, 16, 1)]
 )
