@@ -253,7 +253,7 @@ def test_a_step_is_compiled_for_a_tpu_that_is_not_there():
 def test_every_slice_that_is_listed_exists(name):
   found = topology.find(name)
   assert len(found.devices) == np.prod([int(n) for n in name.split(':')[1].split('x')])
-  assert found.devices[0].device_kind == found.chip.kind
+  assert found.devices[0].device_kind == found.chip.kind and found.name == name
 
 
 @pytest.mark.skipif(SPEC is None, reason='libtpu is not installed: nothing is compiled for TPUs')

@@ -32,7 +32,7 @@ def estimates(found: Sequence[Estimate], form: str) -> str:
   rows += [['rows on all chips', *(f'{each.rows:,}' for each in found)]]
   rows += _memory(found)
   rows += [['products, GFLOP', *(f'{each.flops / 1e9:,.1f}' for each in found)]]
-  rows += [['HBM traffic, GB', *(_gigabytes(each.traffic) for each in found)]]
+  rows += [['HBM traffic, MB', *(_megabytes(each.traffic) for each in found)]]
   rows += _sent(found)
   for wall, name in WALLS.items():
     rows += [[f'{name}, ms', *(_ms(each, wall) for each in found)]]
@@ -116,8 +116,8 @@ def _mebibytes(size: int | None) -> str:
   return NONE if size is None else f'{size / 2**20:,.1f}'
 
 
-def _gigabytes(size: int | None) -> str:
-  return NONE if size is None else f'{size / 1e9:,.2f}'
+def _megabytes(size: int | None) -> str:
+  return NONE if size is None else f'{size / 1e6:,.1f}'
 
 
 def _ms(found: Estimate, wall: str) -> str:

@@ -77,8 +77,8 @@ def _slice(name: str, chip: Chip, shape: str) -> Topology:
       fix="pip install 'compacter_jax[tpu]'",
     )
   jax.config.update('jax_platforms', 'cpu')  # libtpu compiles; it would look for chips otherwise
-  for name, value in QUIET.items():
-    os.environ.setdefault(name, value)
+  for variable, value in QUIET.items():
+    os.environ.setdefault(variable, value)
   given = os.environ.get('LIBTPU_INIT_ARGS', '')
   if STACK not in given:
     os.environ['LIBTPU_INIT_ARGS'] = f'{given} {STACK}'.strip()
