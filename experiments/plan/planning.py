@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,11 +44,15 @@ class Plan:
   largest: int | None
   tried: list[search.Tried]
 
+  @property
+  def chips(self) -> int:
+    """How many are used."""
+    return math.prod(self.estimates[0].mesh.values())
+
   def text(self, config: str, form: str) -> str:
     """The plan for people; config: the name of its settings."""
-    chips = len(self.topology.devices)
     parts = [
-      text.head(self.job, config, self.topology, chips),
+      text.head(self.job, config, self.topology, self.chips),
       text.estimates(self.estimates, form),
     ]
     if self.largest is not None:
@@ -63,7 +68,7 @@ class Plan:
     return {
       'model': self.job.model,
       'topology': self.topology.name,
-      'chips': len(self.topology.devices),
+      'chips': self.chips,
       'chip': dataclasses.asdict(self.topology.chip),
       'estimates': [each.as_json() for each in self.estimates],
       'largest': self.largest,
