@@ -153,6 +153,36 @@ def test_traffic_counts_what_is_touched():
   assert traffic(Module(MOVES)) == (400 + 4 + 400) + 400 + (4 + 400)
 
 
+def test_traffic_sees_through_a_fusion_in_a_fusion():
+  outer = """%outer (w.5: f32[6,100], i.5: s32[]) -> f32[1,100] {
+  %w.5 = f32[6,100]{1,0} parameter(0)
+  %i.5 = s32[] parameter(1)
+  ROOT %inner = f32[1,100]{1,0} fusion(%w.5, %i.5), kind=kLoop, calls=%look
+}
+
+ENTRY"""
+  nested = MOVES.replace('calls=%look', 'calls=%outer').replace('ENTRY', outer)
+  assert traffic(Module(nested)) == traffic(Module(MOVES))
+
+
+def test_traffic_knows_a_copy_that_is_none():
+  copied = MOVES.replace(
+    '  ROOT %slice = f32[1,100]{1,0} dynamic-slice(%w,',
+    """  %copied = f32[6,100]{1,0} fusion(%w), output_to_operand_aliasing={{}: (0, {})}, calls=%copy
+  %view = f32[6,100]{1,0} bitcast(%copied)
+  ROOT %slice = f32[1,100]{1,0} dynamic-slice(%view,""",
+  )
+  assert copied != MOVES and traffic(Module(copied)) == traffic(Module(MOVES))
+
+
+def test_a_buffer_that_is_only_set_aside_moves_nothing():
+  call = '  %room = f32[99]{0} custom-call(), custom_call_target="AllocateBuffer"\n  ROOT %out'
+  assert traffic(Module(MOVES.replace('  ROOT %out', call))) == traffic(Module(MOVES))
+  other = call.replace('AllocateBuffer', 'Sort')
+  more = traffic(Module(MOVES.replace('  ROOT %out', other))) - traffic(Module(MOVES))
+  assert more == 99 * 4
+
+
 def test_a_real_program_is_read():
   """On eight devices: a sum over four and a collection among two, in a loop of three turns."""
   mesh = sharding.make_mesh(1, 4, 2)

@@ -15,6 +15,7 @@ FREE = {
   *('parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'iota'),
   *('partition-id', 'replica-id', 'opt-barrier', 'domain', *FLOW),
 }
+IDLE = 'AllocateBuffer', 'AssumeGatherIndicesInBound', 'ConcatBitcast'  # of custom calls
 SLICES = 'dynamic-slice', 'slice', 'gather'
 Inside = Mapping[str, Instruction]
 
@@ -26,6 +27,8 @@ def traffic(module: Module) -> int:
     op = each.instruction.opcode
     if each.fused or op in FREE or op.endswith(('-done', '-update')):
       continue
+    if any(f'custom_call_target="{name}"' in each.instruction.rest for name in IDLE):
+      continue
     total += each.times * _moved(each.instruction, each.inside, module)
   return total
 
@@ -34,10 +37,9 @@ def _moved(one: Instruction, inside: Inside, module: Module) -> int:
   reads = [size(inside[name].shape, hbm=True) for name in one.operands if name in inside]
   written = size(one.shape, hbm=True)
   if one.opcode == 'fusion':
-    fused = module.computations.get(one.attribute('calls'), {})
-    parameters = sorted((p for p in fused.values() if p.opcode == 'parameter'), key=_number)
-    reads = [min(whole, _read(p, fused)) for whole, p in zip(reads, parameters)]
-    return sum(reads) + min(written, _written(fused))
+    parameters = _parameters(one, module)
+    reads = [min(whole, _read(p, one, module)) for whole, p in zip(reads, parameters)]
+    return sum(reads) + min(written, _written(one, module))
   if one.opcode in SLICES:
     return 2 * written
   if one.opcode == 'dynamic-update-slice':
@@ -56,49 +58,69 @@ def _sliced(one: Instruction) -> int:
   return (size(source, hbm=True) > 0) * size(taken) + size(taken, hbm=True)
 
 
-def _number(parameter: Instruction) -> int:
-  return int(parameter.text.split('parameter(')[1].split(')')[0])
+def _fused(fusion: Instruction, module: Module) -> Inside:
+  return module.computations.get(fusion.attribute('calls'), {})
 
 
-def _read(parameter: Instruction, fused: Inside) -> int:
+def _parameters(fusion: Instruction, module: Module) -> list[Instruction]:
+  number = lambda p: int(p.text.split('parameter(')[1].split(')')[0])
+  found = (each for each in _fused(fusion, module).values() if each.opcode == 'parameter')
+  return sorted(found, key=number)
+
+
+def _read(parameter: Instruction, fusion: Instruction, module: Module) -> int:
   """How much of an operand a fusion reads."""
+  fused = _fused(fusion, module)
   whole, total = size(parameter.shape), 0
-  for name in _aliases(parameter, fused):
-    for user in (each for each in fused.values() if name in each.operands):
-      if user.opcode in SLICES and user.operands[0] == name:
-        total += size(user.shape)
-      elif user.opcode == 'dynamic-update-slice' and user.operands[0] == name:
-        continue
-      elif user.opcode in ('bitcast', 'tuple') or user.opcode in SENT:
-        continue  # passed on; of a collective that is spread over fusions, the sending is counted
-      else:
-        return whole
+  names = _aliases(parameter, fused)
+  users = (each for each in fused.values() if names & {*each.operands} and not _same(each))
+  for user in users:
+    places = [i for i, name in enumerate(user.operands) if name in names]
+    if user.opcode in SLICES and places == [0]:
+      total += size(user.shape)
+    elif user.opcode == 'fusion':
+      inner = _parameters(user, module)
+      total += sum(_read(inner[i], user, module) for i in places)
+    elif user.opcode == 'dynamic-update-slice' and places == [0]:
+      continue
+    elif user.opcode == 'tuple' or user.opcode in SENT:
+      continue  # passed on; of a collective that is spread over fusions, the sending is counted
+    else:
+      return whole
   return min(whole, total)
 
 
 def _aliases(parameter: Instruction, fused: Inside) -> set[str]:
   """The parameter under all its names."""
-  names, size_ = {parameter.name}, 0
-  while len(names) > size_:
-    size_ = len(names)
-    names |= {x.name for x in fused.values() if x.opcode == 'bitcast' and names & {*x.operands}}
+  names, before = {parameter.name}, 0
+  while len(names) > before:
+    before = len(names)
+    names |= {x.name for x in fused.values() if _same(x) and names & {*x.operands}}
   return names
 
 
-def _written(fused: Inside) -> int:
+def _same(one: Instruction) -> bool:
+  """Whether it is its operand under another name, or in a layout that is read on the way."""
+  aliased = 'output_to_operand_aliasing={{}: (0, {})}' in one.rest
+  return one.opcode == 'bitcast' or one.opcode == 'fusion' and aliased
+
+
+def _written(fusion: Instruction, module: Module) -> int:
   """How much of its results a fusion writes."""
-  (root,) = [each for each in fused.values() if each.root] or [None]
+  fused = _fused(fusion, module)
+  root = next((each for each in fused.values() if each.root), None)
   if root is None:
     return 0
   parts = root.operands if root.opcode == 'tuple' else (root.name,)
-  return sum(_part(fused[name], fused) for name in parts if name in fused)
+  return sum(_part(fused[name], fused, module) for name in parts if name in fused)
 
 
-def _part(one: Instruction, fused: Inside) -> int:
-  while one.opcode == 'bitcast' and one.operands[0] in fused:
+def _part(one: Instruction, fused: Inside, module: Module) -> int:
+  while _same(one) and one.operands[0] in fused:
     one = fused[one.operands[0]]
   if one.opcode == 'parameter':
     return 0
   if one.opcode == 'dynamic-update-slice':
     return size(fused[one.operands[1]].shape)
-  return size(one.shape, hbm=True)
+  whole = size(one.shape, hbm=True)
+  return min(whole, _written(one, module)) if one.opcode == 'fusion' else whole
