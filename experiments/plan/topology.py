@@ -17,8 +17,10 @@ from experiments.plan.chips import CHIPS, Chip
 # libtpu's compiler overflows the stack of its own threads on some products of the backward pass.
 STACK = '--fibers_default_thread_stack_size=1048576'
 
-# Else libtpu asks for the machine that it is on, and complains that there is no TPU.
-QUIET = {
+# Else libtpu asks for the machine that it is on, complains that there is no TPU, and lets no second
+# process compile beside this one.
+ENVIRONMENT = {
+  'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
   'TPU_SKIP_MDS_QUERY': '1',
   'TPU_WORKER_HOSTNAMES': 'localhost',
   'TPU_ACCELERATOR_TYPE': 'v5litepod-4',
@@ -77,7 +79,7 @@ def _slice(name: str, chip: Chip, shape: str) -> Topology:
       fix="pip install 'compacter_jax[tpu]'",
     )
   jax.config.update('jax_platforms', 'cpu')  # libtpu compiles; it would look for chips otherwise
-  for variable, value in QUIET.items():
+  for variable, value in ENVIRONMENT.items():
     os.environ.setdefault(variable, value)
   given = os.environ.get('LIBTPU_INIT_ARGS', '')
   if STACK not in given:
