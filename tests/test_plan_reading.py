@@ -100,12 +100,19 @@ def test_a_collective_that_is_spread_over_fusions_counts_once():
     ('replica_groups=[4,2]<=[2,4]T(1,0), dimensions={0}', 2),
     ("replica_groups=mesh['axis_0'=2,'axis_1'=4,'axis_2'=2] {'axis_1','axis_2'}, to_apply=%a", 8),
     ("replica_groups=mesh['axis_0'=8] {'axis_0':(2)4}, to_apply=%a", 4),
+    (
+      "replica_groups=mesh['axis_0'=4,'axis_1'=1,'axis_2'=4], device_ids=([4,4]T(1,0)) {'axis_0'}, "
+      "dimensions={1}, metadata={op_name='{x}'}",
+      4,
+    ),
     ('replica_groups={}, to_apply=%a', 16),
     ('source_target_pairs={{0,1},{1,0}}', 16),
   ],
 )
 def test_groups_are_read_in_every_notation(text, group):
   assert group_size(text, 16) == group
+  with pytest.raises(ValueError, match='unknown notation'):
+    group_size('replica_groups=of_another_kind', 16)
 
 
 @pytest.mark.parametrize(

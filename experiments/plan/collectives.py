@@ -55,21 +55,21 @@ def group_size(attributes: str, chips: int) -> int:
   """How many chips take part in one group of a collective.
 
   The text has them listed, `{{0,1},{2,3}}`; counted, `[2,2]<=[4]`, groups first; or as axes of a
-  mesh, `mesh['a'=2,'b'=2] {'b'}`, where an axis may be a part of one, `'a':(1)2`. Empty is all.
+  mesh, `mesh['a'=2,'b'=2] {'b'}`, where an axis may be a part of one, `'a':(1)2`, and the order of
+  the devices may stand between. Empty is all. Raises ValueError for any other notation.
   """
-  found = re.search(
-    r'replica_groups=(\{\{[\d,]+\}|\[\d+,\d+\]<=|mesh\[.*?\]\s*\{.*?\})', attributes
-  )
-  if not found:
+  if 'replica_groups=' not in attributes or 'replica_groups={}' in attributes:
     return chips
-  text = found[1]
-  if text.startswith('{{'):
-    return text.count(',') + 1
-  if text.startswith('['):
-    return int(text[1:].split(',')[1].split(']')[0])
-  sizes = {name: int(n) for name, n in re.findall(r"'(\w+)'=(\d+)", text)}
-  axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", text[text.rindex('{') :])
-  return math.prod(int(part) if part else sizes[name] for name, part in axes)
+  text = attributes.split('replica_groups=', 1)[1]
+  if listed := re.match(r'\{\{([\d,]+)\}', text):
+    return listed[1].count(',') + 1
+  if counted := re.match(r'\[\d+,(\d+)\]<=', text):
+    return int(counted[1])
+  if mesh := re.match(r'mesh\[([^\]]*)\][^{]*\{([^}]*)\}', text):
+    sizes = {name: int(n) for name, n in re.findall(r"'(\w+)'=(\d+)", mesh[1])}
+    axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", mesh[2])
+    return math.prod(int(part) if part else sizes[name] for name, part in axes)
+  raise ValueError(f'groups of chips in an unknown notation: {text[:80]}')
 
 
 def _again(each: Execution, seen: set[tuple[str, str]]) -> bool:
