@@ -22,7 +22,7 @@ from compacter_jax.t5.config import shapes
 from experiments import schema
 from experiments.configs import HERE, read_config
 from experiments.flops import count_flops
-from experiments.plan import chips, memory, planning, search, topology
+from experiments.plan import chips, memory, planning, scale, search, topology
 from experiments.plan.programs import Programs, config_of
 from experiments.plan.roofline import roofline
 from tests.conftest import draw
@@ -201,6 +201,12 @@ def test_what_cannot_be_is_told_with_what_can(which):
   with pytest.raises(ConfigError) as caught:
     act()
   assert re.search(told, str(caught.value))
+
+
+def test_the_meshes_of_the_table_are_of_all_chips():
+  for chips_ in 4, 16, 256:
+    for each in scale.meshes(chips_):
+      assert each.data * each.fsdp * each.tensor == chips_
 
 
 def test_without_libtpu_it_is_told_how_to_get_it(monkeypatch):

@@ -26,7 +26,7 @@ CONFIGS = 'full', 'adapter', 'compacter', 'lora', 'prompt'
 TOPOLOGIES = 'v5e:4x4', 'v5e:16x16', 'v5p:4x4x4', 'v6e:4x4'
 SOURCE, TARGET = 512, 64
 TENSOR = 1, 4, 8  # ways to split a matrix that are tried
-HEAD = 'model', 'method', 'slice', 'mesh', 'largest batch', 'memory', 'floor, ms', 'rows/s', 'wall'
+HEAD = 'model', 'method', 'slice', 'mesh', 'rows', 'memory', 'floor, ms', 'rows/s', 'wall'
 
 
 def main(argv: list[str]) -> None:
@@ -85,9 +85,17 @@ def piece(model: str, config: str, found: Any, batch: int) -> dict[str, Any]:
   best = tried[0]
   if best.estimate is None:
     return {'why': best.why}
-  result = {'estimate': best.estimate.as_json(), 'meshes': len(tried)}
+  every = [
+    {
+      'mesh': vars(each.mesh),
+      'why': each.why,
+      'estimate': each.estimate and each.estimate.as_json(),
+    }
+    for each in tried
+  ]
+  result = {'estimate': best.estimate.as_json(), 'tried': every}
   if not batch and best.estimate.memory.fits:
-    job = schema.job(settings | {'mesh': best.mesh.__dict__})
+    job = schema.job(settings | {'mesh': vars(best.mesh)})
     programs = Programs(job, cfg, found)
     seen = {best.estimate.rows: best.estimate}
 
@@ -105,7 +113,7 @@ def meshes(chips: int) -> Iterator[Any]:
   from experiments.schema import Mesh
 
   yield Mesh(chips, 1, 1, chips)
-  for tensor in TENSOR:
+  for tensor in (each for each in TENSOR if chips % each == 0):
     yield Mesh(1, chips // tensor, tensor, chips)
 
 
