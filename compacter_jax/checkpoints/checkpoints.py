@@ -265,12 +265,12 @@ class Checkpoints:
           layout.remove(draft)
 
   def _nothing_left(self, bad: Sequence[Finding], before: Sequence[str]) -> WeightsError:
-    lines = [f'step {each.step}: {each.told}' for each in bad] + list(before)
+    lines = [f'step {each.step}: {each.reason}: {each.told}' for each in bad] + list(before)
     more = f'\n    and {len(lines) - MOST} more' if len(lines) > MOST else ''
     return WeightsError(
       'Of the checkpoints of this run none can be used.',
       where=str(self._folder),
-      got='\n    '.join(['', *lines[:MOST]]).lstrip(' ') + more,
+      got=f'{len(lines)} steps\n    ' + '\n    '.join(lines[:MOST]) + more,
       fix='bring back a copy of one, or start anew in another folder',
     )
 

@@ -54,7 +54,8 @@ def held(folder: Path, run: str, say: Callable[[str], None], force: bool = False
     try:
       yield
     finally:
-      (folder / HOLDER).unlink(missing_ok=True)
+      with contextlib.suppress(OSError):  # what stays is replaced by the next one here
+        (folder / HOLDER).unlink()
   finally:
     lock.release()
 

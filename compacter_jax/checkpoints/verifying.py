@@ -9,7 +9,7 @@ from pathlib import Path
 from compacter_jax.checkpoints import files, layout, manifest
 from compacter_jax.checkpoints.files import Sum
 from compacter_jax.checkpoints.manifest import Manifest
-from compacter_jax.errors import StorageError
+from compacter_jax.errors import StorageError, WeightsError
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,17 @@ def verify(folder: str | Path) -> list[Finding]:
 def check(folder: Path, step: int) -> tuple[Finding, Manifest | None]:
   """Reads every byte of a step; its manifest only if all are right.
 
-  Raises OSError where access is denied or the system lacks something: that is no damage.
+  Raises OSError where access is denied or the system lacks something, and WeightsError for the
+  manifest of a later version: neither is damage.
   """
   path = folder / str(step)
   try:
     described = manifest.read(path / manifest.NAME)
   except (OSError, ValueError) as error:
-    if _is_damage(error):
+    if _is_damage(error) and not isinstance(error, WeightsError):
       reason = 'no-manifest' if isinstance(error, FileNotFoundError) else 'manifest'
-      return Finding(step, str(path), reason, f'{manifest.NAME}: {error}'), None
+      told = getattr(error, 'strerror', None) or str(error)
+      return Finding(step, str(path), reason, f'{manifest.NAME}: {told}'), None
     raise
   if described.step != step:
     told = f'{manifest.NAME} is of step {described.step}'
