@@ -165,7 +165,7 @@ class Checkpoints:
     begin = lambda: stored.write(draft / layout.ARRAYS, copies)
     if processes.several():
       # Where hosts meet, all of them must do so in the order of their main threads.
-      with self._writing(draft, described):
+      with self._writing('This checkpoint cannot be written.', draft, described):
         end = begin()
       self._background.start(lambda: self._write(draft, end, described))
     else:
@@ -238,25 +238,28 @@ class Checkpoints:
 
   def _write(self, draft: Path, arrays: Callable[[], None], described: Manifest) -> None:
     """Brings a step to its name, and then removes what need not be kept."""
-    with self._writing(draft, described):
+    with self._writing('This checkpoint cannot be written.', draft, described):
       arrays()
       if processes.is_first():
         self._store.publish(draft, described)
+    if processes.is_first():
+      with self._writing('This checkpoint is written, but older ones cannot go.', draft, described):
         self._store.retain()
 
   @contextlib.contextmanager
-  def _writing(self, draft: Path, described: Manifest) -> Iterator[None]:
+  def _writing(self, what: str, draft: Path, described: Manifest) -> Iterator[None]:
     try:
       yield
     except CompacterError:
       raise
     except Exception as error:
+      told = str(error).partition(' [tensorstore_spec')[0][:500]
       raise StorageError(
-        'This checkpoint cannot be written.',
+        what,
         where=str(self._folder / str(described.step)),
         expected=f'room for {trees.size(described.tree):,} bytes and a little more',
-        got=f'{type(error).__name__}: {error}; {_free(self._folder)} bytes are free',
-        fix='make room on the disk; the checkpoints before it are intact',
+        got=f'{type(error).__name__}: {told}; {_free(self._folder)} bytes are free',
+        fix='make room on the disk; all steps that were written are intact',
       ) from error
     finally:
       # Nothing is left of it unless it failed; what cannot be removed now is at the next start.

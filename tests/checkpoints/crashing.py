@@ -1,9 +1,11 @@
 """Saves that are cut off at one call of the file system after the other, with crashfs.so loaded.
 
-python -m tests.checkpoints.crashing FOLDER MODE CALL [CALL ...], where MODE is kill, enospc or eio.
-Each call has a process of its own, forked when all is imported and no thread is running yet. It
-finds what the one before it left, checks that, saves a step as any program does, and then another
-one with which the fault comes. Prints a line of JSON for each.
+python -m tests.checkpoints.crashing FOLDER MODE CALL [CALL ...]
+MODE is kill, enospc, eio or trace. Each call has a process of its own, forked when all is imported
+and no thread is running yet. It finds what the one before it left, checks that, saves a step as any
+program does, and then another one with which the fault comes, while an older one goes. Prints a
+line of JSON for each. The calls of a save that was not cut off are counted in FOLDER.calls, and
+written to FOLDER.trace if asked.
 """
 
 import ctypes
@@ -23,7 +25,7 @@ import orbax.checkpoint  # noqa: F401
 from compacter_jax.checkpoints import Checkpoints, layout, verify
 from compacter_jax.errors import CompacterError
 
-ERRORS = {'kill': 0, 'enospc': errno.ENOSPC, 'eio': errno.EIO}
+ERRORS = {'trace': 0, 'kill': 0, 'enospc': errno.ENOSPC, 'eio': errno.EIO}
 LONGEST = 10.0  # seconds in which a process must end
 SHIM = ctypes.CDLL(None)
 
@@ -68,6 +70,8 @@ def goes_on(folder, done, mode, call):
       step += 1
       if not more:  # two steps are there: now one is written and one goes
         done.write_text(str(step - 1))
+        if mode == 'trace':
+          SHIM.crashfs_trace(os.open(f'{folder}.trace', os.O_WRONLY | os.O_CREAT, 0o600))
         arm(folder, call, ERRORS[mode])
         break
       checkpoints.save(step, state(step), {'at': step})
@@ -81,6 +85,7 @@ def goes_on(folder, done, mode, call):
         raise
       checkpoints.save(step, state(step), {'at': step})
       checkpoints.wait()
+    Path(f'{folder}.calls').write_text(str(SHIM.crashfs_calls()))
     disarm()
     done.write_text(str(step))
     assert layout.look(folder).steps == (step - 1, step), layout.look(folder)
