@@ -250,9 +250,11 @@ class Checkpoints:
   def _writing(self, what: str, draft: Path, described: Manifest) -> Iterator[None]:
     try:
       yield
-    except CompacterError:
-      raise
-    except Exception as error:
+    except BaseException as error:
+      if processes.is_first():  # what cannot be removed now is at the next start
+        shutil.rmtree(draft, ignore_errors=True)
+      if isinstance(error, CompacterError) or not isinstance(error, Exception):
+        raise
       told = str(error).partition(' [tensorstore_spec')[0][:500]
       raise StorageError(
         what,
@@ -261,11 +263,6 @@ class Checkpoints:
         got=f'{type(error).__name__}: {told}; {_free(self._folder)} bytes are free',
         fix='make room on the disk; all steps that were written are intact',
       ) from error
-    finally:
-      # Nothing is left of it unless it failed; what cannot be removed now is at the next start.
-      if processes.is_first() and draft.exists():
-        with contextlib.suppress(OSError):
-          layout.remove(draft)
 
   def _nothing_left(self, bad: Sequence[Finding], before: Sequence[str]) -> WeightsError:
     lines = [f'step {each.step}: {each.reason}: {each.told}' for each in bad] + list(before)
