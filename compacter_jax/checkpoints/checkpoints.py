@@ -261,7 +261,7 @@ class Checkpoints:
         where=str(self._folder / str(described.step)),
         expected=f'room for {trees.size(described.tree):,} bytes and a little more',
         got=f'{type(error).__name__}: {told}; {_free(self._folder)} bytes are free',
-        fix='make room on the disk; all steps that were written are intact',
+        fix='make room on the disk or see what ails it; all steps that were written are intact',
       ) from error
 
   def _nothing_left(self, bad: Sequence[Finding], before: Sequence[str]) -> WeightsError:
