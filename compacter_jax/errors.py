@@ -52,3 +52,9 @@ class InUseError(StorageError):
   """A folder in which another process is at work."""
 
   exit_code = 7
+
+
+class PreemptedError(CompacterError):
+  """The run was asked to end and saved what it has; the same command goes on with it."""
+
+  exit_code = 75
