@@ -179,7 +179,7 @@ class Loop:
     if not done:
       return
     metrics = _finite(done)
-    loss, norm = (float(np.mean([m[k] for m in metrics])) for k in ('loss', 'grad_norm'))
+    loss, norm = (float(np.mean([float(m[k]) for m in metrics])) for k in ('loss', 'grad_norm'))
     clock, seconds = time.perf_counter(), time.perf_counter() - self._clock
     taken = max(self._fresh - len(self._waiting), 1)  # others were before this start
     examples = sum(size for _, size, _ in done[-taken:])

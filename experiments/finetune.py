@@ -155,7 +155,7 @@ class Finetuning:
     model, placement = self._inputs.model, self._placement
     tuned = model.init(jax.random.key(self._job.seed), self._inputs.frozen)
     state = placement.state(tuned, optim.build(self._job.optim, self._total), self._job.seed)
-    fresh = Reached(0, state, state.tuned, None, [], 0)
+    fresh = Reached(0, state, copied(state.tuned), None, [], 0)
     found = self._checkpoints.restore({'state': state, 'best': state.tuned})
     if found is None:
       return fresh
@@ -202,7 +202,7 @@ class Finetuning:
           self._console.say(f'step {until}: validation {told(scores)}')
           # The first evaluation counts even if it is the worst possible, or no number.
           if best_score is None or scores['average'] > best_score:
-            best, best_score = jax.tree.map(jax.numpy.copy, state.tuned), scores['average']
+            best, best_score = copied(state.tuned), scores['average']
         save(until)
     return sharding.fetch(best)
 
@@ -237,6 +237,11 @@ class Reached:
   best_score: float | None
   pending: list[list[float]]
   notes: int
+
+
+def copied(tuned: Tuned) -> Tuned:
+  """Arrays that stay when those of a state are given up."""
+  return jax.tree.map(jax.numpy.copy, tuned)
 
 
 def stops(first: int, total: int, evaluate: int, save: int) -> Iterator[tuple[int, int, bool]]:

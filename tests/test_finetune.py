@@ -14,7 +14,7 @@ from compacter_jax import evaluate, t5
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import DataError, StorageError
 from compacter_jax.train import Progress
-from experiments import evaluation, finetune, folders, messages, quickstart, rows, run, schema
+from experiments import evaluation, finetune, messages, quickstart, rows, run, schema
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
 from experiments.inputs import read_inputs
@@ -223,14 +223,11 @@ def test_random_weights_are_another_base(base):
   assert drawn.base == read_inputs(job(base, random_base=True)).base
 
 
-def test_a_folder_is_used_once(base, tmp_path):
-  folders.claim(tmp_path / 'w')
-  folders.write_json(tmp_path / 'w/config.json', {})
-  with pytest.raises(StorageError, match='another run'):
-    folders.claim(tmp_path / 'w')
+def test_a_folder_that_is_none_is_told(base, tmp_path):
   (tmp_path / 'file').touch()
+  settings = job(base)
   with pytest.raises(StorageError, match='file'):
-    folders.claim(tmp_path / 'file')
+    finetune.run(settings, read_inputs(settings), tmp_path / 'file')
 
 
 @pytest.mark.parametrize(

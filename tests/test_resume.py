@@ -279,7 +279,7 @@ def test_signals_end_a_process_with_everything_saved(base, tmp_path):
   begin = time.monotonic()
   rest = asked.stdout.read()
   assert asked.wait() == 75, rest
-  assert time.monotonic() - begin < 10
+  assert time.monotonic() - begin < 60  # a step and five seconds on a machine that is not busy
   assert 'the same command goes on with it' in rest
   killed = command(base, tmp_path / 'w')
   until(killed, 'going on from step')
