@@ -83,25 +83,30 @@ class Store:
 
   def retain(self) -> None:
     """Removes what need not be kept. A step that cannot be read is not counted, and stays."""
-    scores = {}
-    for step in layout.look(self._folder).steps:
-      with contextlib.suppress(OSError, ValueError):
-        scores[step] = manifest.read(self._folder / str(step) / manifest.NAME).score
+    scores = self._scores()
     for step in scores.keys() - retention.kept(scores, self._keep_last, self._keep_best):
       layout.delete(self._folder, step)
 
-  def survey(self) -> dict[str, Any]:
-    """The newest step that is right, and findings about the newer ones."""
+  def survey(self, best: bool) -> dict[str, Any]:
+    """The newest step that is right, or the best one, and findings about those before it."""
     with verifying.access(self._folder):
       contents, bad = layout.look(self._folder), []
-      for step in reversed(contents.steps):
+      for step in retention.ranked(self._scores()) if best else reversed(contents.steps):
         finding, described = verifying.check(self._folder, step)
         if described is not None:
           if finding.extra:
             self._say(f'{finding.path} has files that are not its own: {list(finding.extra)}')
           return {'step': step, 'bad': bad, 'quarantined': ()}
         bad.append(dataclasses.asdict(finding))
-      return {'step': None, 'bad': bad, 'quarantined': contents.quarantined}
+      return {'step': None, 'bad': bad, 'quarantined': () if best else contents.quarantined}
+
+  def _scores(self) -> dict[int, float | None]:
+    """Of the steps whose manifest is right."""
+    scores = {}
+    for step in layout.look(self._folder).steps:
+      with contextlib.suppress(OSError, ValueError):
+        scores[step] = manifest.read(self._folder / str(step) / manifest.NAME).score
+    return scores
 
   def quarantine(self, bad: Sequence[Finding]) -> None:
     """Renames steps that are damaged, and tells so."""
