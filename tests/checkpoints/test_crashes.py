@@ -55,10 +55,11 @@ def outcomes(shim, folder, mode, calls):
       assert line['seconds'] <= LONGEST, line
       codes[line['call']] = line['code']
     assert not run.returncode, errors
-  assert codes.keys() == set(calls)
+  assert {abs(call) for call in codes} == set(calls)
   for k, _ in enumerate(runs):
     findings = verify(f'{folder}{k}')
-    assert findings and not any(finding.reason for finding in findings)
+    assert not any(finding.reason for finding in findings)
+    assert findings or mode == 'first'
   return codes
 
 
@@ -75,6 +76,13 @@ def test_a_kill_at_any_call_loses_nothing(shim, number, tmp_path):
   codes = outcomes(shim, tmp_path / 'run', 'kill', range(1, number + MORE + 1))
   assert all(codes[call] == -9 for call in range(1, number - MORE))
   assert codes[number + MORE] == 0
+
+
+def test_a_kill_of_the_first_save_hinders_no_start(shim, number, tmp_path):
+  calls = range(1, number, 11)
+  codes = outcomes(shim, tmp_path / 'run', 'first', calls)
+  assert [codes[-call] for call in calls] == [0] * len(calls)
+  assert {codes[call] for call in calls if call < number / 2} == {-9}
 
 
 @pytest.mark.parametrize('mode', ['enospc', 'eio'])
