@@ -83,7 +83,7 @@ class Checkpoints:
       identity: what must be equal for a run to go on with a step: settings, hashes of the data, of
         the tokenizer, of the frozen weights.
       keep_last: how many of the newest steps are kept.
-      keep_best: how many of those with the highest scores are kept besides.
+      keep_best: how many of those with the highest scores are kept, counted on their own.
       say: is told what a user should know and is no error; else the log is.
 
     Raises ConfigError for a number of steps to keep that cannot be.
