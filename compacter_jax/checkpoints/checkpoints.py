@@ -130,7 +130,7 @@ class Checkpoints:
   def save(self, step: int, state: Any, about: Any = None, score: float | None = None) -> None:
     """Begins to save; returns as soon as the arrays are copied, so that `state` may be given up.
 
-    A step that is there already is left as it is.
+    A step that is there already, and is right, is left as it is.
 
     Args:
       step: how many steps were taken.

@@ -47,7 +47,7 @@ class Store:
       newest = contents.steps[-1] if contents.steps else -1
       if step < max(newest, 0) or not layout.STEP.fullmatch(str(step)):
         raise ValueError(f'Step {step} cannot be saved after step {newest}.')
-      if step == newest:
+      if step == newest and self._is_right(step):
         self._say(f'{self._folder}: step {step} is there already')
         return None
       draft = layout.unfinished(self._folder, step)
@@ -99,6 +99,16 @@ class Store:
           return {'step': step, 'bad': bad, 'quarantined': ()}
         bad.append(dataclasses.asdict(finding))
       return {'step': None, 'bad': bad, 'quarantined': () if best else contents.quarantined}
+
+  def _is_right(self, step: int) -> bool:
+    """Whether a step is as it was written, also if an error came right after that."""
+    finding, _ = verifying.check(self._folder, step)
+    if finding.reason:
+      self.quarantine([finding])
+    else:
+      layout.sync(self._folder)
+      self.retain()
+    return not finding.reason
 
   def _scores(self) -> dict[int, float | None]:
     """Of the steps whose manifest is right."""
