@@ -5,8 +5,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, TypedDict
+from typing import TypedDict
 
 from compacter_jax.checkpoints import layout
 
@@ -29,7 +30,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry]]:
 
 
 @contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[BinaryIO]:
+def opened(path: str | Path) -> Iterator[BufferedReader]:
   """A regular file to read. Raises OSError for links, for others, and for what cannot be read."""
   # Opening a pipe would wait for its writer for ever.
   handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
