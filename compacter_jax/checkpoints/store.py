@@ -100,6 +100,13 @@ class Store:
         bad.append(dataclasses.asdict(finding))
       return {'step': None, 'bad': bad, 'quarantined': () if best else contents.quarantined}
 
+  def quarantine(self, bad: Sequence[Finding]) -> None:
+    """Renames steps that are damaged, and tells so."""
+    with verifying.access(self._folder):
+      for each in bad:
+        name = layout.quarantine(self._folder, each.step, each.reason)
+        self._say(f'{self._folder}: step {each.step} is damaged ({each.told}); it is now {name}')
+
   def _is_right(self, step: int) -> bool:
     """Whether a step is as it was written, also if an error came right after that."""
     finding, _ = verifying.check(self._folder, step)
@@ -117,10 +124,3 @@ class Store:
       with contextlib.suppress(OSError, ValueError):
         scores[step] = manifest.read(self._folder / str(step) / manifest.NAME).score
     return scores
-
-  def quarantine(self, bad: Sequence[Finding]) -> None:
-    """Renames steps that are damaged, and tells so."""
-    with verifying.access(self._folder):
-      for each in bad:
-        name = layout.quarantine(self._folder, each.step, each.reason)
-        self._say(f'{self._folder}: step {each.step} is damaged ({each.told}); it is now {name}')
