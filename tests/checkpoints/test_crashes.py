@@ -96,7 +96,7 @@ def test_a_kill_of_the_first_save_hinders_no_start(shim, number, tmp_path):
 @pytest.mark.parametrize('mode', ['enospc', 'eio'])
 def test_a_disk_that_fails_is_told_and_the_program_ends(shim, number, tmp_path, mode):
   """Early errors are what Orbax's own manager hangs on; then a sample of the others."""
-  calls = [*range(1, 9), *range(9, number, 12)]
+  calls = [*range(1, 9), *range(9, number, 20)]
   failures(outcomes(shim, tmp_path / 'run', mode, calls), mode)
 
 
