@@ -1,11 +1,9 @@
 """Arrays to disk and back through Orbax, which knows how they lie on devices and hosts.
 
 Orbax sees a flat dictionary of numbered arrays: names with dots collide in it, and empty arrays and
-containers are not for it. Its `CheckpointManager` is not used. Its retention deletes in place, so
-that a kill leaves steps that are listed and broken; `best_fn` ranks NaN first and may drop the
-newest step; and after an early error of the disk it keeps the interpreter for 300 seconds, since it
-makes folders in the background and other threads wait for a signal of that. `AsyncCheckpointer`
-with folders made in order has none of that, and copes with arrays that span hosts.
+containers are not for it. Why its `CheckpointManager` is not used is in docs/decisions.md. Folders
+are made in order, not in the background: where that fails, threads that wait for them keep the
+interpreter from ending.
 """
 
 import contextlib

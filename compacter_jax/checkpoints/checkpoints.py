@@ -4,7 +4,7 @@ import contextlib
 import logging
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from compacter_jax.checkpoints import (
   lock,
   manifest,
   processes,
+  refusals,
   surroundings,
   trees,
   verifying,
@@ -25,10 +26,9 @@ from compacter_jax.checkpoints.background import Background
 from compacter_jax.checkpoints.manifest import Manifest
 from compacter_jax.checkpoints.store import Store
 from compacter_jax.checkpoints.verifying import Finding
-from compacter_jax.errors import CompacterError, ConfigError, StorageError, WeightsError
+from compacter_jax.errors import CompacterError, ConfigError, StorageError
 
 LINGER = 8.0  # seconds that a program which fails waits for the step it is writing
-MOST = 8  # steps that an error lists
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Checkpoints:
       identity: what must be equal for a run to go on with a step: settings, hashes of the data, of
         the tokenizer, of the frozen weights.
       keep_last: how many of the newest steps are kept.
-      keep_best: how many of those with the highest scores are kept besides.
+      keep_best: how many of those with the highest scores are kept, counted on their own.
       say: is told what a user should know and is no error; else the log is.
 
     Raises ConfigError for a number of steps to keep that cannot be.
@@ -130,7 +130,7 @@ class Checkpoints:
   def save(self, step: int, state: Any, about: Any = None, score: float | None = None) -> None:
     """Begins to save; returns as soon as the arrays are copied, so that `state` may be given up.
 
-    A step that is there already is left as it is.
+    A step that is there already, and is right, is left as it is.
 
     Args:
       step: how many steps were taken.
@@ -177,15 +177,17 @@ class Checkpoints:
       raise RuntimeError('Checkpoints are used within `with checkpoints.claim():`.')
     processes.all_or_none(self._background.wait())
 
-  def restore(self, like: Any) -> Restored | None:
+  def restore(self, like: Any, best: bool = False) -> Restored | None:
     """The newest step of which every byte is right; None if there never was one.
 
-    Newer steps that are damaged are renamed `quarantine-<step>-<reason>`, and told of in the
+    Newer ones that are damaged are renamed `quarantine-<step>-<reason>`, and told of in the
     result and to `say`.
 
     Args:
       like: arrays, or `jax.ShapeDtypeStruct`s, whose paths, shapes and dtypes the step must have,
         and over whose shardings it is laid out, on however many devices it was before.
+      best: the step with the highest score instead, None if none has one: to use, not to go on
+        with.
 
     Raises:
       WeightsError: there were steps and none of them is right, or the arrays are others; names
@@ -194,32 +196,28 @@ class Checkpoints:
       StorageError: the disk denies access.
     """
     self.wait()
-    found = processes.first_says(self._store.survey)
+    found = processes.first_says(lambda: self._store.survey(best))
     bad = [Finding(**{**each, 'extra': tuple(each['extra'])}) for each in found['bad']]
     if found['step'] is None:
       processes.first_says(lambda: self._store.quarantine(bad))
       if bad or found['quarantined']:
-        raise self._nothing_left(bad, found['quarantined'])
-      self._resumed = True
+        raise refusals.nothing_left(self._folder, bad, found['quarantined'])
+      self._resumed |= not best
       return None
     step, path = found['step'], self._folder / str(found['step'])
     with verifying.access(self._folder):
       described = manifest.read(path / manifest.NAME)
-    self._check_identity(described)
+    if other := surroundings.differences(described.identity, self._identity):
+      raise refusals.another_run(path, other)
     places = trees.matched(described.tree, like, str(path))
     try:
       arrays = stored.read(path / layout.ARRAYS, places, jax.tree.leaves(like))
     except Exception as error:
-      raise WeightsError(
-        'This checkpoint cannot be read, though it is as it was written.',
-        where=str(path),
-        expected=f'as with {described.versions}',
-        got=f'{type(error).__name__}: {error}',
-      ) from error
+      raise refusals.unreadable(path, described.versions, error) from error
     processes.first_says(lambda: self._store.quarantine(bad))
     if other := surroundings.differences(described.versions, surroundings.versions()):
       self._say(f'{path} was written with other versions: {other}')
-    self._resumed = True
+    self._resumed |= not best
     state = jax.tree.unflatten(jax.tree.structure(like), arrays)
     return Restored(step, state, described.about, described.score, tuple(bad))
 
@@ -263,27 +261,6 @@ class Checkpoints:
         got=f'{type(error).__name__}: {told}; {_free(self._folder)} bytes are free',
         fix='make room on the disk or see what ails it; all steps that were written are intact',
       ) from error
-
-  def _nothing_left(self, bad: Sequence[Finding], before: Sequence[str]) -> WeightsError:
-    lines = [f'step {each.step}: {each.reason}: {each.told}' for each in bad] + list(before)
-    more = f'\n    and {len(lines) - MOST} more' if len(lines) > MOST else ''
-    return WeightsError(
-      'Of the checkpoints of this run none can be used.',
-      where=str(self._folder),
-      got=f'{len(lines)} steps\n    ' + '\n    '.join(lines[:MOST]) + more,
-      fix='bring back a copy of one, or start anew in another folder',
-    )
-
-  def _check_identity(self, described: Manifest) -> None:
-    before, now = described.identity, self._identity
-    if other := surroundings.differences(before, now):
-      raise ConfigError(
-        'These checkpoints are of another run.',
-        where=str(self._folder / str(described.step)),
-        expected='all that makes this run the same as that one',
-        got=f'{other} (checkpoint -> now)',
-        fix='take another folder, or the settings and data of that run to go on with it',
-      )
 
 
 def _free(folder: Path) -> str:

@@ -1,9 +1,11 @@
 """The files of one step: their sizes and SHA-256, and whether the disk has them."""
 
+import contextlib
 import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import TypedDict
 
@@ -27,13 +29,20 @@ def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry]]:
         yield entry.name, entry
 
 
-def checksum(path: str | Path) -> Sum:
-  """Of a regular file. Raises OSError for links, for others, and for what cannot be read."""
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[BufferedReader]:
+  """A regular file to read. Raises OSError for links, for others, and for what cannot be read."""
+  # Opening a pipe would wait for its writer for ever.
   handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-  with open(handle, 'rb', buffering=0) as file:
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
+  with open(handle, 'rb') as file:
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
       raise OSError(f'{path} is not a regular file')
+    yield file
+
+
+def checksum(path: str | Path) -> Sum:
+  """Of a regular file; raises OSError as `opened` does."""
+  with opened(path) as file:
     digest = hashlib.file_digest(file, 'sha256').hexdigest()
     return {'bytes': file.tell(), 'sha256': digest}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compacter_jax.checkpoints import files
 from compacter_jax.checkpoints.files import Sum
 from compacter_jax.errors import WeightsError
 
@@ -57,7 +58,7 @@ def read(path: Path) -> Manifest:
   Raises ValueError if a bit of it is wrong, OSError if it cannot be read, and WeightsError if a
   later version of this program wrote it.
   """
-  with open(path, 'rb') as file:
+  with files.opened(path) as file:
     text = file.read(MOST + 1)
   if len(text) > MOST:
     raise ValueError(f'more than {MOST:,} bytes')

@@ -8,6 +8,9 @@ def kept(scores: Mapping[int, float | None], last: int, best: int) -> set[int]:
 
   A step without a score is never a best one. Of equal scores the earlier is the better.
   """
-  newest = sorted(scores)[-last:]
-  ranked = sorted((-score, step) for step, score in scores.items() if score is not None)
-  return {*newest, *(step for _, step in ranked[:best])}
+  return {*sorted(scores)[-last:], *ranked(scores)[:best]}
+
+
+def ranked(scores: Mapping[int, float | None]) -> list[int]:
+  """Steps that have a score, the best first."""
+  return [step for _, step in sorted((-s, step) for step, s in scores.items() if s is not None)]

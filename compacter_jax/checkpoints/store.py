@@ -47,7 +47,7 @@ class Store:
       newest = contents.steps[-1] if contents.steps else -1
       if step < max(newest, 0) or not layout.STEP.fullmatch(str(step)):
         raise ValueError(f'Step {step} cannot be saved after step {newest}.')
-      if step == newest:
+      if step == newest and self._is_right(step):
         self._say(f'{self._folder}: step {step} is there already')
         return None
       draft = layout.unfinished(self._folder, step)
@@ -83,25 +83,22 @@ class Store:
 
   def retain(self) -> None:
     """Removes what need not be kept. A step that cannot be read is not counted, and stays."""
-    scores = {}
-    for step in layout.look(self._folder).steps:
-      with contextlib.suppress(OSError, ValueError):
-        scores[step] = manifest.read(self._folder / str(step) / manifest.NAME).score
+    scores = self._scores()
     for step in scores.keys() - retention.kept(scores, self._keep_last, self._keep_best):
       layout.delete(self._folder, step)
 
-  def survey(self) -> dict[str, Any]:
-    """The newest step that is right, and findings about the newer ones."""
+  def survey(self, best: bool) -> dict[str, Any]:
+    """The newest step that is right, or the best one, and findings about those before it."""
     with verifying.access(self._folder):
       contents, bad = layout.look(self._folder), []
-      for step in reversed(contents.steps):
+      for step in retention.ranked(self._scores()) if best else reversed(contents.steps):
         finding, described = verifying.check(self._folder, step)
         if described is not None:
           if finding.extra:
             self._say(f'{finding.path} has files that are not its own: {list(finding.extra)}')
           return {'step': step, 'bad': bad, 'quarantined': ()}
         bad.append(dataclasses.asdict(finding))
-      return {'step': None, 'bad': bad, 'quarantined': contents.quarantined}
+      return {'step': None, 'bad': bad, 'quarantined': () if best else contents.quarantined}
 
   def quarantine(self, bad: Sequence[Finding]) -> None:
     """Renames steps that are damaged, and tells so."""
@@ -109,3 +106,21 @@ class Store:
       for each in bad:
         name = layout.quarantine(self._folder, each.step, each.reason)
         self._say(f'{self._folder}: step {each.step} is damaged ({each.told}); it is now {name}')
+
+  def _is_right(self, step: int) -> bool:
+    """Whether a step is as it was written, also if an error came right after that."""
+    finding, _ = verifying.check(self._folder, step)
+    if finding.reason:
+      self.quarantine([finding])
+    else:
+      layout.sync(self._folder)
+      self.retain()
+    return not finding.reason
+
+  def _scores(self) -> dict[int, float | None]:
+    """Of the steps whose manifest is right."""
+    scores = {}
+    for step in layout.look(self._folder).steps:
+      with contextlib.suppress(OSError, ValueError):
+        scores[step] = manifest.read(self._folder / str(step) / manifest.NAME).score
+    return scores

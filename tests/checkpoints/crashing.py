@@ -1,11 +1,12 @@
 """Saves that are cut off at one call of the file system after the other, with crashfs.so loaded.
 
 python -m tests.checkpoints.crashing FOLDER MODE CALL [CALL ...]
-MODE is kill, enospc, eio or trace. Each call has a process of its own, forked when all is imported
-and no thread is running yet. It finds what the one before it left, checks that, saves a step as any
-program does, and then another one with which the fault comes, while an older one goes. Prints a
-line of JSON for each. The calls of a save that was not cut off are counted in FOLDER.calls, and
-written to FOLDER.trace if asked.
+MODE is kill, first, enospc, eio or trace. Each call has a process of its own, forked when all is
+imported and no thread is running yet. It finds what the one before it left, checks that, saves a
+step as any program does, and then another one with which the fault comes, while an older one goes.
+`first` kills the first save of a run, in a folder for each call, and starts that run again. Prints
+a line of JSON for each process. The calls of a save that was not cut off are counted in
+FOLDER.calls, and written to FOLDER.trace if asked.
 """
 
 import ctypes
@@ -91,6 +92,19 @@ def goes_on(folder, done, mode, call):
     assert layout.look(folder).steps == (step - 1, step), layout.look(folder)
 
 
+def begins(folder, call):
+  """The first save of a run, which is killed; then the start of a run that finds what is left."""
+  with Checkpoints(folder, {'run': 1}).claim() as checkpoints:
+    assert layout.look(folder).passing == ()
+    found = checkpoints.restore(jax.eval_shape(lambda: state(0)))
+    assert found is None or bits(found.state) == bits(state(1))
+    if call:
+      arm(folder, call, 0)
+    checkpoints.save(2 if found else 1, state(1))
+    checkpoints.wait()
+    disarm()
+
+
 def ended(child, started):
   """The exit status of a child, which is killed if it takes too long."""
   while not (found := os.waitpid(child, os.WNOHANG))[0]:
@@ -103,12 +117,18 @@ def ended(child, started):
 def main(folder, mode, *calls):
   folder, done = Path(folder), Path(f'{folder}.done')
   warnings.filterwarnings('ignore', message='os.fork')
-  for call in map(int, calls):
+  work = list(map(int, calls))
+  if mode == 'first':
+    work = [number for call in work for number in (call, -call)]
+  for call in work:
     started = time.monotonic()
     child = os.fork()
     if not child:  # ends as any program does, so that what keeps it from ending is seen
       try:
-        goes_on(folder, done, mode, call)
+        if mode == 'first':
+          begins(folder / f'at-{abs(call)}', max(call, 0))
+        else:
+          goes_on(folder, done, mode, call)
       except CompacterError as error:
         sys.exit(error.exit_code)
       return

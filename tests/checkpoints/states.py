@@ -51,9 +51,9 @@ def save(folder, scores, **options):
   return folder
 
 
-def restored(folder, **options):
+def restored(folder, best=False, **options):
   with opened(folder, **options).claim() as checkpoints:
-    return checkpoints.restore(jax.eval_shape(state))
+    return checkpoints.restore(jax.eval_shape(state), best)
 
 
 def names(folder):

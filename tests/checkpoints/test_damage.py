@@ -1,5 +1,6 @@
 """Whatever is wrong with a step is seen, told and kept, and the run goes on with the one before."""
 
+import os
 import random
 import shutil
 
@@ -88,11 +89,22 @@ def test_a_file_cut_short_is_seen(whole, tmp_path, left):
     assert str(path) in falls_back(copy, reason)
 
 
-def test_a_file_that_became_a_link_is_not_followed(folder):
-  file = folder / '2/arrays/_METADATA'
+@pytest.mark.parametrize('name', ['arrays/_METADATA', 'manifest.json'])
+@pytest.mark.parametrize('kind', ['link', 'pipe'])
+def test_a_file_that_became_another_thing_is_not_opened(folder, name, kind):
+  file = folder / '2' / name
   file.rename(folder.parent / 'same')
-  file.symlink_to(folder.parent / 'same')
-  falls_back(folder, 'unreadable-file')
+  if kind == 'link':
+    file.symlink_to(folder.parent / 'same')
+  else:
+    os.mkfifo(file)
+  falls_back(folder, 'manifest' if name == 'manifest.json' else 'unreadable-file')
+
+
+def test_a_folder_that_became_a_link_is_not_followed(folder):
+  (folder / '2/arrays').rename(folder.parent / 'same')
+  (folder / '2/arrays').symlink_to(folder.parent / 'same')
+  falls_back(folder, 'missing-file')
 
 
 def test_a_step_under_another_number_is_seen(folder):

@@ -78,11 +78,18 @@ def test_older_steps_that_cannot_go_are_told_of(tmp_path, monkeypatch):
   def failing(folder, step):
     raise OSError(errno.EIO, 'Input/output error')
 
-  monkeypatch.setattr(layout, 'delete', failing)
-  with pytest.raises(StorageError, match='is written, but older ones cannot go'):
-    save(tmp_path, {1: None, 2: None}, keep_last=1)
-  assert names(tmp_path) == {'1', '2'}
-  assert restored(tmp_path).step == 2
+  with opened(tmp_path, keep_last=1).claim() as checkpoints:
+    checkpoints.restore(state())
+    checkpoints.save(1, state(1))
+    checkpoints.wait()
+    with monkeypatch.context() as patch:
+      patch.setattr(layout, 'delete', failing)
+      checkpoints.save(2, state(2))
+      with pytest.raises(StorageError, match='is written, but older ones cannot go'):
+        checkpoints.wait()
+    assert names(tmp_path) == {'1', '2', '.holder.json'}
+    checkpoints.save(2, state(2))  # again, as one does after an error
+  assert names(tmp_path) == {'2'}
 
 
 def test_denied_access_is_no_damage(tmp_path, monkeypatch):

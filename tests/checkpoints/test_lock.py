@@ -21,27 +21,36 @@ from tests.checkpoints.states import names, opened, restored, save, state
 ROOT = Path(__file__).parents[2]
 
 HOLDS = """
-import pathlib, sys, time
+import pathlib, sys
 from compacter_jax.checkpoints import lock
 from compacter_jax.errors import InUseError
-folder, start, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-time.sleep(max(0, start - time.time()))
+print('ready', flush=True)
+sys.stdin.readline()
 try:
-  with lock.held(folder, 'theirs', print):
+  with lock.held(pathlib.Path(sys.argv[1]), 'theirs', print):
     print('held', flush=True)
-    time.sleep(seconds)
+    sys.stdin.readline()
 except InUseError as error:
   print(f'{error.exit_code} {error.got}', flush=True)
 """
 
 
-def holding(folder, start=0.0, seconds=60.0):
-  return subprocess.Popen(
-    [sys.executable, '-c', HOLDS, str(folder), str(start), str(seconds)],
+def holding(folder):
+  """A process that claims the folder at the first line it is given, and leaves it at the next."""
+  process = subprocess.Popen(
+    [sys.executable, '-c', HOLDS, str(folder)],
     env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
     text=True,
   )
+  assert process.stdout.readline() == 'ready\n'
+  return process
+
+
+def go(process):
+  process.stdin.write('\n')
+  process.stdin.flush()
 
 
 @pytest.fixture
@@ -49,6 +58,7 @@ def holder(tmp_path):
   """A process that has the folder, with a step in it, until it is killed."""
   save(tmp_path, {1: None})
   process = holding(tmp_path)
+  go(process)
   assert process.stdout.readline() == 'held\n'
   yield process
   process.kill()
@@ -79,11 +89,16 @@ def test_the_folder_of_a_process_that_was_killed_is_taken_over(tmp_path, holder)
 
 def test_of_two_that_start_at_once_one_wins(tmp_path):
   for number in range(3):
-    start = time.time() + 0.8
-    pair = [holding(tmp_path / f'new/{number}', start, 0.6) for _ in range(2)]
-    told = sorted(process.communicate()[0] for process in pair)
-    assert told[1] == 'held\n' and told[0].startswith('7 process '), told
-    assert str(pair[0].pid) in told[0] or str(pair[1].pid) in told[0]
+    pair = [holding(tmp_path / f'new/{number}') for _ in range(2)]
+    for process in pair:
+      go(process)
+    told = [process.stdout.readline() for process in pair]
+    winner = told.index('held\n')
+    assert told[1 - winner].startswith(f'7 process {pair[winner].pid} on '), told
+    for process in pair:
+      process.communicate('\n')
+    assert [process.returncode for process in pair] == [0, 0]
+    assert names(tmp_path / f'new/{number}') == set()
 
 
 def test_the_same_program_cannot_have_it_twice(tmp_path):

@@ -70,7 +70,7 @@ def both(folder, part):
     for k in range(2)
   ]
   try:
-    told = [run.communicate(timeout=60) for run in runs]
+    told = [run.communicate(timeout=120) for run in runs]
   finally:
     for run in runs:
       run.kill()

@@ -133,6 +133,15 @@ def test_steps_rise(folder):
   assert len(said) == 1 and 'step 5 is there already' in said[0]
 
 
+def test_a_step_that_was_damaged_meanwhile_is_written_again(folder):
+  with opened(folder).claim() as checkpoints:
+    checkpoints.restore(state())
+    (folder / '1/arrays/_METADATA').write_text('')
+    checkpoints.save(1, state(1))
+  assert names(folder) == {'1', 'quarantine-1-other-size'}
+  assert restored(folder).step == 1
+
+
 def test_a_run_does_not_mix_with_steps_it_did_not_see(folder):
   for _ in range(2):
     with opened(folder).claim() as checkpoints, pytest.raises(StorageError, match='did not go on'):

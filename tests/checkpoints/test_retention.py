@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from compacter_jax.checkpoints import layout, store, verify, verifying
 from compacter_jax.checkpoints.retention import kept
-from compacter_jax.errors import WeightsError
+from compacter_jax.errors import StorageError, WeightsError
 from tests.checkpoints.states import bits, names, opened, restored, save, state
 
 NAN = float('nan')
@@ -53,6 +53,30 @@ def test_scores_are_remembered_over_starts(tmp_path):
   for step, score in enumerate([0.5, 0.9, 0.1, 0.2, 0.3], 1):
     save(tmp_path, {step: score}, keep_last=1)
   assert names(tmp_path) == {'2', '5'}
+
+
+def test_the_best_step_comes_back_to_be_used(tmp_path):
+  save(tmp_path, dict(enumerate([0.5, 0.9, NAN, 0.2, None], 1)), keep_last=2, keep_best=2)
+  found = restored(tmp_path, best=True)
+  assert (found.step, found.score, bits(found.state)) == (2, 0.9, bits(state(2)))
+  (tmp_path / '2/arrays/_METADATA').write_text('')
+  found = restored(tmp_path, best=True)
+  assert (found.step, [each.step for each in found.quarantined]) == (1, [2])
+  assert names(tmp_path) == {'1', '4', '5', 'quarantine-2-other-size'}
+
+
+def test_a_run_does_not_go_on_with_its_best_step(tmp_path):
+  save(tmp_path, {1: 0.9, 2: 0.1})
+  with opened(tmp_path).claim() as checkpoints:
+    assert checkpoints.restore(state(), best=True).step == 1
+    with pytest.raises(StorageError, match='did not go on'):
+      checkpoints.save(3, state(3))
+
+
+def test_without_a_score_there_is_no_best_step(tmp_path):
+  save(tmp_path, {1: None, 2: NAN})
+  assert restored(tmp_path, best=True) is None
+  assert restored(tmp_path).step == 2
 
 
 def test_nothing_goes_before_the_next_step_is_right(tmp_path, monkeypatch):
