@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from compacter_jax import data, optim, t5, train
+from compacter_jax import data, optim, t5
 from compacter_jax.errors import CompacterError, DataError
 from experiments import finetune, schema
 from experiments.benchmarks import every_task
@@ -29,7 +29,7 @@ def compiled_once():
   """The step of one task serves all, as model and shapes are the same."""
   with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion('standard'):
     patch.setattr(optim, 'build', functools.cache(optim.build))
-    patch.setattr(train, 'make_step', functools.cache(train.make_step))
+    patch.setattr(finetune, '_program', functools.cache(finetune._program.__wrapped__))
     yield
 
 
@@ -62,7 +62,7 @@ def files(tmp_path_factory):
 def settings(base, files, name, **changes):
   config = read_config(HERE / 'compacter.py')
   config.model, config.steps, config.eval_every, config.batch_size = str(base), STEPS, STEPS, 8
-  config.log_every = config.optim.warmup = config.eval_batch_size = 1
+  config.log_every = config.optim.warmup = config.eval_batch_size = config.mesh.devices = 1
   config.method.adapters.width = 4
   rows = {'task': name, 'dir': str(files), 'splits': 'official', 'max_source': 32}
   config.data.update(rows | changes)
