@@ -102,7 +102,7 @@ def base(tmp_path_factory):
 def test_a_run_takes_the_batching_of_its_config(base, tmp_path):
   config = read_config(Path(batching.__file__).parents[1] / 'configs' / 'quickstart.py')
   config.model, config.data.batching, config.steps, config.eval_every = str(base), 'packed', 2, 2
-  config.method.adapters.width = 4
+  config.method.adapters.width, config.mesh.devices = 4, 1
   config.data.max_train = config.data.max_validation = config.data.max_test = 24
   job = schema.job(config.to_dict())
   inputs = read_inputs(job)

@@ -160,7 +160,7 @@ def test_the_whole_command(small, tmp_path, monkeypatch, capsys):
   page = tmp_path / 'page.md'
   page.write_text('\n'.join(compare.MARKS))
   flags = f'--workdir={tmp_path / "w"} --model={small} --data.dir={small} --rows=10 --steps=3'
-  flags += ' --batch=4 --warmup=1 --grid 2 --size=t5-small --layers=1 --vocab=64 --rounds=1'
+  flags += ' --batch=8 --warmup=1 --grid 2 --size=t5-small --layers=1 --vocab=64 --rounds=1'
   argv = [*flags.split(), f'--write={page}', '--config', str(HERE / 'ia3.py')]
   comparison._full.cache_clear()
   with jax.numpy_dtype_promotion('standard'):  # optax needs it
