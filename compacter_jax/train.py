@@ -84,12 +84,11 @@ def make_step(
     finite = jnp.isfinite(norm) & jnp.isfinite(loss)
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     metrics = {'loss': loss * share, 'grad_norm': norm, 'tokens': tokens, 'finite': finite}
-    new = new.replace(step=state.step + 1)
-    if lies is not None:
-      new = jax.lax.with_sharding_constraint(new, lies)
-    return new, metrics
+    return new.replace(step=state.step + 1), metrics
 
-  return jax.jit(step, donate_argnums=0)
+  # Given as the results' own, so that a state that a step left is no other kind of argument.
+  laid = None if lies is None else (lies, None)
+  return jax.jit(step, donate_argnums=0, out_shardings=laid)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 
 from compacter_jax import t5, tensor_file, train
 from compacter_jax.checkpoints import Checkpoints
-from compacter_jax.errors import PreemptedError, StorageError
+from compacter_jax.errors import NumericsError, PreemptedError, StorageError
 from experiments import finetune, folders, schema
 from experiments.configs import HERE, read_config
 from experiments.evaluation import Evaluation
@@ -243,51 +243,65 @@ def test_a_damaged_checkpoint_is_told_and_an_older_one_taken(base, inputs, whole
   assert_same(tmp_path / 'w', whole)
 
 
-def test_numbers_that_are_not_finite_are_not_saved(base, inputs, tmp_path):
-  wild = job(base, **{'optim.rate': 1e30})
-  from compacter_jax.errors import NumericsError
-
-  with pytest.raises(NumericsError):
+def test_steps_that_are_not_finite_are_not_saved(base, inputs, tmp_path):
+  """The second update is wild; its loss is no number, and would be in the checkpoint of step 3."""
+  wild = job(base, **{'optim.rate': 1e30, 'log_every': 100})
+  with pytest.raises(NumericsError, match='step 3'):
     finetune.run(wild, inputs, tmp_path / 'w', quiet=True)
-  kept = [path.name for path in (tmp_path / 'w/checkpoints').iterdir() if path.name.isdigit()]
-  for step in kept:
-    manifest = (tmp_path / 'w/checkpoints' / step / 'manifest.json').read_text()
-    assert 'NaN' not in manifest and 'Infinity' not in manifest
+  assert not [path.name for path in (tmp_path / 'w/checkpoints').iterdir() if path.name.isdigit()]
 
 
-def command(base, out):
-  flags = [f'--config.{k}={v}' for k, v in (CHANGES | {'model': base, 'steps': 60}).items()]
-  python = [sys.executable, '-m', 'experiments.run', f'--config={HERE / "compacter.py"}']
-  env = os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
-  args = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True, 'cwd': ROOT}
-  return subprocess.Popen([*python, *flags, f'--workdir={out}'], env=env, **args)
+class Command:
+  """`experiments.run` in a process of its own, whose output goes to a file."""
 
+  def __init__(self, base, out, log):
+    flags = [f'--config.{k}={v}' for k, v in (CHANGES | {'model': base, 'steps': 60}).items()]
+    python = [sys.executable, '-m', 'experiments.run', f'--config={HERE / "compacter.py"}']
+    env = os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+    self._log = log
+    with log.open('w') as file:
+      args = {'stdout': file, 'stderr': subprocess.STDOUT, 'cwd': ROOT, 'env': env}
+      self._process = subprocess.Popen([*python, *flags, f'--workdir={out}'], **args)
 
-def until(process, pattern):
-  for line in process.stdout:
-    if re.search(pattern, line):
-      return line
-  return pytest.fail(f'ended before {pattern}')
+  def until(self, pattern):
+    """Waits for a line."""
+    while not re.search(pattern, self.told(), re.MULTILINE):
+      assert self._process.poll() is None, f'ended before {pattern}: {self.told()}'
+      time.sleep(0.05)
+
+  def told(self):
+    return self._log.read_text()
+
+  def send(self, number):
+    self._process.send_signal(number)
+
+  def ended(self):
+    """The exit code; a process that hangs is ended."""
+    try:
+      return self._process.wait(timeout=180)
+    finally:
+      self._process.kill()
+      self._process.wait()
 
 
 def test_signals_end_a_process_with_everything_saved(base, tmp_path):
   """A real one: SIGTERM ends it within seconds, SIGKILL at any time, and it goes on from both."""
-  whole = command(base, tmp_path / 'whole')
-  asked = command(base, tmp_path / 'w')
-  until(asked, r'^step 1\d/60')
-  asked.send_signal(signal.SIGTERM)
-  begin = time.monotonic()
-  rest = asked.stdout.read()
-  assert asked.wait() == 75, rest
-  assert time.monotonic() - begin < 60  # a step and five seconds on a machine that is not busy
-  assert 'the same command goes on with it' in rest
-  killed = command(base, tmp_path / 'w')
-  until(killed, 'going on from step')
-  until(killed, r'^step [34]\d/60')
-  killed.kill()
-  killed.wait()
-  last = command(base, tmp_path / 'w')
-  rest = last.stdout.read()
-  assert last.wait() == 0 and 'going on from step' in rest
-  assert whole.wait() == 0, whole.stdout.read()
+  begin = lambda name, n: Command(base, tmp_path / name, tmp_path / f'{name}{n}.log')
+  whole = begin('whole', 1)
+  assert whole.ended() == 0, whole.told()
+  asked = begin('w', 1)
+  asked.until(r'^step 1\d/60')
+  asked.send(signal.SIGTERM)
+  asked_at = time.monotonic()
+  assert asked.ended() == 75, asked.told()
+  assert time.monotonic() - asked_at < 60  # a step and five seconds on a machine that is not busy
+  assert 'the same command goes on with it' in asked.told()
+  killed = begin('w', 2)
+  killed.until('going on from step')
+  killed.until(r'^step [34]\d/60')
+  killed.send(signal.SIGKILL)
+  assert killed.ended() == -signal.SIGKILL
+  last = begin('w', 3)
+  assert last.ended() == 0, last.told()
+  assert 'going on from step' in last.told()
   assert_same(tmp_path / 'w', tmp_path / 'whole')
