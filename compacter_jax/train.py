@@ -61,9 +61,7 @@ def make_step(
     summed = jax.value_and_grad(model.loss_sum, has_aux=True)
     if accumulate == 1:
       return summed(tuned, frozen, batch, key)
-    # Every so-maniest row: each device then cuts up the rows that it has.
-    cut = lambda a: jnp.moveaxis(a.reshape(-1, accumulate, *a.shape[1:]), 1, 0)
-    parts = jax.tree.map(cut, batch)
+    parts = cut_up(batch, accumulate)
 
     def part(total, xs):
       index, mine = xs
@@ -89,6 +87,12 @@ def make_step(
   # Given as the results' own, so that a state that a step left is no other kind of argument.
   laid = None if lies is None else (lies, None)
   return jax.jit(step, donate_argnums=0, out_shardings=laid)
+
+
+def cut_up(batch: Batch, parts: int) -> Batch:
+  """[B,...] to [parts, B / parts,...]: every so-maniest row, so that devices cut up their own."""
+  cut = lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0)
+  return {name: cut(array) for name, array in batch.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +189,17 @@ class Loop:
     speeds = examples / seconds, seconds / taken, self._waited / seconds
     self._clock, self._waited, self._fresh = clock, 0.0, len(self._waiting)
     self._report(Progress(done[-1][0], loss, norm, *speeds))
+
+
+def stops(first: int, total: int, evaluate: int, save: int) -> Iterator[tuple[int, int, bool]]:
+  """(from, to, whether to evaluate) of each stretch of a run that ends in a checkpoint.
+
+  evaluate, save: steps between evaluations, and between other checkpoints; 0 is none of these.
+  """
+  while first < total:
+    until = min(total, *((first // each + 1) * each for each in (evaluate, save) if each))
+    yield first, until, until == total or until % evaluate == 0
+    first = until
 
 
 def fit(

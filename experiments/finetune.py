@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -173,6 +173,7 @@ class Finetuning:
     unit = dataclasses.replace(job.optim, rate=1.0)
     step = _program(self._inputs.model, unit, total, job.accumulate, self._placement.mesh)
     state, best, best_score = reached.state, reached.best, reached.best_score
+    spans = total, self._every, job.save_every
     with Notes(self._out, reached.notes) as notes:
 
       def report(progress: train.Progress) -> None:
@@ -191,7 +192,7 @@ class Finetuning:
       place, pending = self._placement.batch, reached.pending
       args = step, self._frozen, batches, total, report, job.log_every, place, pending
       loop = train.Loop(*args)
-      for start, until, due in stops(reached.step, total, self._every, job.save_every):
+      for start, until, due in train.stops(reached.step, *spans):
         state, came = loop.run(state, start, until, self._asked_before(start))
         if came < until:
           save(came)
@@ -242,15 +243,6 @@ class Reached:
 def copied(tuned: Tuned) -> Tuned:
   """Arrays that stay when those of a state are given up."""
   return jax.tree.map(jax.numpy.copy, tuned)
-
-
-def stops(first: int, total: int, evaluate: int, save: int) -> Iterator[tuple[int, int, bool]]:
-  """(from, to, whether to evaluate) of each stretch between two checkpoints."""
-  while first < total:
-    every = [each for each in (evaluate, save) if each]
-    until = min(total, *((first // each + 1) * each for each in every))
-    yield first, until, until == total or until % evaluate == 0
-    first = until
 
 
 def lengths(job: Job, rows: int) -> tuple[int, int]:

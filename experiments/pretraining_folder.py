@@ -10,7 +10,7 @@ from typing import Any
 import filelock
 
 from compacter_jax import tensor_file
-from compacter_jax.errors import StorageError
+from compacter_jax.errors import InUseError, StorageError
 from experiments import folders
 from experiments.folders import write_json
 from experiments.pretraining_job import PretrainJob
@@ -41,7 +41,7 @@ def claimed(job: PretrainJob, folder: Path, vocabulary: bytes) -> Iterator[None]
     lock.acquire()
   except filelock.Timeout as error:
     fix = 'wait for it, or take another --workdir'
-    raise StorageError('A run is going on in this folder.', where=str(folder), fix=fix) from error
+    raise InUseError('A run is going on in this folder.', where=str(folder), fix=fix) from error
   except OSError as error:
     raise StorageError('There can be no such folder.', where=str(folder), got=str(error)) from error
   with lock:

@@ -23,12 +23,7 @@ from tests.conftest import draw
 from tests.data.test_pipeline import encoded
 from tests.t5.small import CFG
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax does not run under the strict promotion of tests."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 def split(n=60):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import jax
@@ -18,15 +17,12 @@ from experiments import evaluation, finetune, messages, quickstart, rows, run, s
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
 from experiments.inputs import read_inputs
+from tests.conftest import save_small
 
 CONFIGS = {path.stem: path for path in config_files()}
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax does not run under the strict promotion of tests."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.fixture(scope='module')
@@ -36,11 +32,7 @@ def base(tmp_path_factory):
   cfg = t5.Config(
     vocab=8_192, d_model=32, d_kv=8, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1
   )
-  random = np.random.default_rng(0)
-  weights = {p: random.normal(size=s).astype(np.float32) for p, s in t5.shapes(cfg).items()}
-  t5.save(folder, cfg, weights)
-  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
-  return folder
+  return save_small(folder, cfg)
 
 
 def job(base, name='compacter', **changes):

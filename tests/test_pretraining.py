@@ -45,11 +45,7 @@ LEFT = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax does not run under the strict promotion of tests."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 CACHE = {

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,16 +21,13 @@ from experiments.configs import HERE, read_config
 from experiments.evaluation import Evaluation
 from experiments.inputs import read_inputs
 from experiments.preemption import Preemption
+from tests.conftest import save_small
 
 SPEEDS = 'examples_per_second', 'seconds_per_step', 'waited'
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax multiplies floats by integer counts, which the strict promotion of tests refuses."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.fixture(scope='module')
@@ -40,11 +36,7 @@ def base(tmp_path_factory):
   folder = tmp_path_factory.mktemp('base')
   sizes = {'d_model': 32, 'd_kv': 8, 'd_ff': 16, 'heads': 2}
   cfg = t5.Config(vocab=8_192, encoder_layers=1, decoder_layers=1, dropout=0.1, **sizes)
-  random = np.random.default_rng(0)
-  weights = {p: random.normal(size=s).astype(np.float32) for p, s in t5.shapes(cfg).items()}
-  t5.save(folder, cfg, weights)
-  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
-  return folder
+  return save_small(folder, cfg)
 
 
 CHANGES = {

@@ -7,7 +7,6 @@ import shutil
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from compacter_jax import t5
@@ -30,6 +29,7 @@ from experiments.suite.plan import (
   Run,
 )
 from experiments.suite.runs import Runner
+from tests.conftest import save_small
 
 SUITE = Suite(
   name='small',
@@ -56,11 +56,7 @@ SUITE = Suite(
 LESS = {'low_resource': None, 'random_base': None}  # of the parts
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax multiplies floats by integer counts, which the strict promotion of tests refuses."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.fixture(scope='module')
@@ -69,11 +65,7 @@ def base(tmp_path_factory):
   folder = tmp_path_factory.mktemp('base')
   sizes = {'d_model': 32, 'd_kv': 8, 'd_ff': 16, 'heads': 2}
   cfg = t5.Config(vocab=8_192, encoder_layers=1, decoder_layers=1, **sizes)
-  random = np.random.default_rng(0)
-  weights = {p: random.normal(size=s).astype(np.float32) for p, s in t5.shapes(cfg).items()}
-  t5.save(folder, cfg, weights)
-  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
-  return folder
+  return save_small(folder, cfg)
 
 
 def place(base):

@@ -23,11 +23,7 @@ CFG = t5.Config(
 MODEL = Model(CFG, chain(norms=Unfreeze('.*norm/scale'), adapters=Compacter(n=2, width=4)))
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax multiplies floats by integer counts, which the strict promotion of tests refuses."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.fixture(scope='module')

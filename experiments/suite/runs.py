@@ -1,4 +1,4 @@
-"""Making the runs of a suite: what is finished stays, what was interrupted is made again."""
+"""Making the runs of a suite: what is finished stays, what was interrupted goes on."""
 
 import dataclasses
 import functools

@@ -21,7 +21,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint  # noqa: F401
+import orbax.checkpoint  # noqa: F401  (before the forks, which would each import it)
 
 from compacter_jax.checkpoints import Checkpoints, layout, verify
 from compacter_jax.errors import CompacterError

@@ -19,11 +19,7 @@ from tests.checkpoints.states import BITS, IDENTITY, bits, names, opened, restor
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax does not run under the strict promotion of tests."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.mark.parametrize('like', [state, lambda: jax.eval_shape(state)])

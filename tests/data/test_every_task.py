@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
 from compacter_jax import data, optim, t5
@@ -18,6 +17,7 @@ from experiments import finetune, schema
 from experiments.benchmarks import every_task
 from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
+from tests.conftest import save_small
 from tests.data import official
 
 NAMES = [name for name in data.TASKS if name != 'quickstart']
@@ -40,10 +40,7 @@ def base(tmp_path_factory):
   cfg = t5.Config(
     vocab=8_192, d_model=32, d_kv=4, d_ff=8, heads=1, encoder_layers=1, decoder_layers=1
   )
-  random = np.random.default_rng(0)
-  t5.save(folder, cfg, {p: random.normal(size=s).astype('f') for p, s in t5.shapes(cfg).items()})
-  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
-  return folder
+  return save_small(folder, cfg)
 
 
 @pytest.fixture(scope='module')
