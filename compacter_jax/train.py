@@ -197,8 +197,8 @@ def stops(first: int, total: int, evaluate: int, save: int) -> Iterator[tuple[in
   evaluate, save: steps between evaluations, and between other checkpoints; 0 is none of these.
   """
   while first < total:
-    until = min(total, *((first // each + 1) * each for each in (evaluate, save) if each))
-    yield first, until, until == total or until % evaluate == 0
+    until = min([total, *((first // each + 1) * each for each in (evaluate, save) if each)])
+    yield first, until, until == total or (evaluate > 0 and until % evaluate == 0)
     first = until
 
 

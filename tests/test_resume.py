@@ -280,7 +280,6 @@ def test_signals_end_a_process_with_everything_saved(base, tmp_path):
   """A real one: SIGTERM ends it within seconds, SIGKILL at any time, and it goes on from both."""
   begin = lambda name, n: Command(base, tmp_path / name, tmp_path / f'{name}{n}.log')
   whole = begin('whole', 1)
-  assert whole.ended() == 0, whole.told()
   asked = begin('w', 1)
   asked.until(r'^step 1\d/60')
   asked.send(signal.SIGTERM)
@@ -296,4 +295,5 @@ def test_signals_end_a_process_with_everything_saved(base, tmp_path):
   last = begin('w', 3)
   assert last.ended() == 0, last.told()
   assert 'going on from step' in last.told()
+  assert whole.ended() == 0, whole.told()
   assert_same(tmp_path / 'w', tmp_path / 'whole')
