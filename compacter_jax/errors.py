@@ -43,6 +43,18 @@ class NumericsError(CompacterError, ArithmeticError):
 
 
 class StorageError(CompacterError, OSError):
-  """A folder that cannot be written or is in use."""
+  """A folder or file that cannot be written."""
 
   exit_code = 6
+
+
+class InUseError(StorageError):
+  """A folder in which another process is at work."""
+
+  exit_code = 7
+
+
+class PreemptedError(CompacterError):
+  """The run was asked to end and saved what it has; the same command goes on with it."""
+
+  exit_code = 75

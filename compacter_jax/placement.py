@@ -28,11 +28,10 @@ class Placement:
 
     Raises ConfigError where the mesh does not divide an array, with the sizes that would.
     """
-    self.mesh, self.ways, self._model = mesh, sharding.ways_of(mesh), model
-    self._specs = model.specs(frozen)
-    shapes = jax.eval_shape(lambda w: model.init(jax.random.key(0), w), dict(frozen))
-    self._tuned = sharding.shardings(mesh, self._specs, shapes)
-    self._shapes = shapes
+    self.mesh, self.ways = mesh, sharding.ways_of(mesh)
+    init = lambda weights: model.init(jax.random.key(0), weights)
+    self._shapes = jax.eval_shape(init, dict(frozen))
+    self._tuned = sharding.shardings(mesh, model.specs(frozen), self._shapes)
     sharding.shardings(mesh, sharding.t5_axes(frozen), dict(frozen))  # raises at once
 
   def weights(self, frozen: Flat) -> Flat:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -61,9 +61,7 @@ def make_step(
     summed = jax.value_and_grad(model.loss_sum, has_aux=True)
     if accumulate == 1:
       return summed(tuned, frozen, batch, key)
-    # Every so-maniest row: each device then cuts up the rows that it has.
-    cut = lambda a: jnp.moveaxis(a.reshape(-1, accumulate, *a.shape[1:]), 1, 0)
-    parts = jax.tree.map(cut, batch)
+    parts = cut_up(batch, accumulate)
 
     def part(total, xs):
       index, mine = xs
@@ -84,12 +82,17 @@ def make_step(
     finite = jnp.isfinite(norm) & jnp.isfinite(loss)
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     metrics = {'loss': loss * share, 'grad_norm': norm, 'tokens': tokens, 'finite': finite}
-    new = new.replace(step=state.step + 1)
-    if lies is not None:
-      new = jax.lax.with_sharding_constraint(new, lies)
-    return new, metrics
+    return new.replace(step=state.step + 1), metrics
 
-  return jax.jit(step, donate_argnums=0)
+  # Given as the results' own, so that a state that a step left is no other kind of argument.
+  laid = None if lies is None else (lies, None)
+  return jax.jit(step, donate_argnums=0, out_shardings=laid)
+
+
+def cut_up(batch: Batch, parts: int) -> Batch:
+  """[B,...] to [parts, B / parts,...]: every so-maniest row, so that devices cut up their own."""
+  cut = lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0)
+  return {name: cut(array) for name, array in batch.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +114,94 @@ class Progress:
   waited: float
 
 
+class Loop:
+  """Takes steps and reports them in groups, the same ones in whatever stretches they are taken.
+
+  The host never waits for the step that runs: a report reads steps that ended before it.
+  """
+
+  def __init__(
+    self,
+    step: Step,
+    frozen: Flat,
+    batches: Iterator[dict[str, np.ndarray]],
+    total: int,
+    report: Callable[[Progress], None] = lambda progress: None,
+    every: int = 10,
+    place: Callable[[Batch], Batch] = lambda batch: batch,
+    pending: Sequence[Sequence[float]] = (),
+  ):
+    """batches: from the next step on.  total: steps of the whole run, behind which all is reported.
+
+    every: steps of a group. place: lays a batch out on devices. pending: what `pending` gave when
+    the run was left.
+    """
+    self._step, self._frozen, self._batches, self._total = step, frozen, batches, total
+    self._report, self._every, self._place = report, every, place
+    self._waiting: list[tuple[int, int, Metrics]] = [
+      (int(i), int(size), {'loss': loss, 'grad_norm': norm, 'finite': True})
+      for i, size, loss, norm in pending
+    ]
+    self._clock, self._waited, self._fresh = time.perf_counter(), 0.0, 0
+
+  def run(
+    self, state: State, start: int, until: int, stopped: Callable[[], bool] = lambda: False
+  ) -> tuple[State, int]:
+    """Takes the steps from `start` to `until`, or less once it is `stopped`; how far it came.
+
+    Raises:
+      NumericsError: a loss or gradient was not finite; names the first such step.
+    """
+    for i in range(start, until):
+      if stopped():
+        return state, i
+      asked = time.perf_counter()
+      batch: Any = next(self._batches)
+      self._waited += time.perf_counter() - asked
+      state, metrics = self._step(state, self._frozen, self._place(batch))
+      self._waiting.append((i + 1, examples_in(batch), metrics))
+      self._fresh += 1
+      if i + 1 == self._total:
+        self._tell(len(self._waiting))
+      elif (i + 1) % self._every == 0:
+        self._tell(len(self._waiting) - 1)
+    return state, until
+
+  def pending(self) -> list[list[float]]:
+    """Steps that were taken and not reported: [step, examples, loss, gradient norm].
+
+    Raises NumericsError as `run` does, so that nothing else than finite steps is saved.
+    """
+    metrics = _finite(self._waiting)
+    own = zip(self._waiting, metrics)
+    return [[i, size, float(m['loss']), float(m['grad_norm'])] for (i, size, _), m in own]
+
+  def _tell(self, count: int) -> None:
+    """Reports so many of the waiting steps."""
+    done, self._waiting = self._waiting[:count], self._waiting[count:]
+    if not done:
+      return
+    metrics = _finite(done)
+    loss, norm = (float(np.mean([float(m[k]) for m in metrics])) for k in ('loss', 'grad_norm'))
+    clock, seconds = time.perf_counter(), time.perf_counter() - self._clock
+    taken = max(self._fresh - len(self._waiting), 1)  # others were before this start
+    examples = sum(size for _, size, _ in done[-taken:])
+    speeds = examples / seconds, seconds / taken, self._waited / seconds
+    self._clock, self._waited, self._fresh = clock, 0.0, len(self._waiting)
+    self._report(Progress(done[-1][0], loss, norm, *speeds))
+
+
+def stops(first: int, total: int, evaluate: int, save: int) -> Iterator[tuple[int, int, bool]]:
+  """(from, to, whether to evaluate) of each stretch of a run that ends in a checkpoint.
+
+  evaluate, save: steps between evaluations, and between other checkpoints; 0 is none of these.
+  """
+  while first < total:
+    until = min([total, *((first // each + 1) * each for each in (evaluate, save) if each)])
+    yield first, until, until == total or (evaluate > 0 and until % evaluate == 0)
+    first = until
+
+
 def fit(
   step: Step,
   state: State,
@@ -120,35 +211,9 @@ def fit(
   report: Callable[[Progress], None] = lambda progress: None,
   every: int = 10,
   start: int = 0,
-  place: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> State:
-  """Takes the steps from `start` to `until`, reporting every so many.
-
-  The host never waits for the step that runs: a report reads steps that ended before it.
-  place: lays a batch out on devices.
-
-  Raises:
-    NumericsError: a loss or gradient was not finite; names the first such step.
-  """
-  clock, waited, waiting = time.perf_counter(), 0.0, []
-  for i in range(start, until):
-    asked = time.perf_counter()
-    batch: Any = next(batches)
-    waited += time.perf_counter() - asked
-    state, metrics = step(state, frozen, place(batch))
-    waiting.append((i + 1, examples_in(batch), metrics))
-    last = i + 1 == until
-    if last or (i + 1) % every == 0:
-      done = waiting if last else waiting[:-1]
-      waiting = waiting[len(done) :]
-      if done:
-        loss, norm = _means(done)
-        clock, seconds = time.perf_counter(), time.perf_counter() - clock
-        examples = sum(size for _, size, _ in done)
-        speeds = examples / seconds, seconds / len(done), waited / seconds
-        report(Progress(done[-1][0], loss, norm, *speeds))
-        waited = 0.0
-  return state
+  """Takes the steps from `start` to `until` and reports them all; see `Loop`."""
+  return Loop(step, frozen, batches, until, report, every).run(state, start, until)[0]
 
 
 def examples_in(batch: dict[str, np.ndarray]) -> int:
@@ -158,8 +223,8 @@ def examples_in(batch: dict[str, np.ndarray]) -> int:
   return len(batch['source'])
 
 
-def _means(done: list[tuple[int, int, Metrics]]) -> tuple[float, float]:
-  """The mean loss and gradient norm of steps that ended."""
+def _finite(done: list[tuple[int, int, Metrics]]) -> list[Metrics]:
+  """The metrics of steps that ended, on the host.  Raises NumericsError."""
   metrics = jax.device_get([metrics for _, _, metrics in done])
   for (step, _, _), m in zip(done, metrics):
     if not m['finite']:
@@ -170,8 +235,7 @@ def _means(done: list[tuple[int, int, Metrics]]) -> tuple[float, float]:
         got=f'loss {m["loss"]}, gradient norm {m["grad_norm"]}',
         fix='lower optim.rate, or look at the rows of that batch; the arrays before it are intact',
       )
-  loss, norm = (float(np.mean([m[k] for m in metrics])) for k in ('loss', 'grad_norm'))
-  return loss, norm
+  return metrics
 
 
 def check_batch(batch_size: int, accumulate: int, ways: int = 1) -> None:

@@ -2,11 +2,15 @@
 
 import dataclasses
 import functools
+import hashlib
+import itertools
 import json
 import math
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -14,46 +18,86 @@ from jax.sharding import Mesh
 
 import compacter_jax as cj
 from compacter_jax import data, optim, sharding, train
+from compacter_jax.checkpoints import Checkpoints
 from compacter_jax.data.encoding import Encoded
+from compacter_jax.errors import PreemptedError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
 from compacter_jax.placement import Placement
-from experiments import schema
+from experiments import folders, schema
 from experiments.console import Console
 from experiments.evaluation import Evaluation, majority
-from experiments.folders import claim, write_json
 from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
 from experiments.messages import announce, told
+from experiments.notes import Notes
+from experiments.preemption import Preemption
 from experiments.schema import Job
 
+CHECKPOINTS = 'checkpoints'
 SAMPLED = 200  # steps whose padding is counted
 
 
 def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> dict[str, Any]:
-  """Trains, evaluates and saves; what results.json holds is returned too.
+  """Trains, evaluates and saves, or goes on where an earlier start of the same run was left.
 
-  Raises ConfigError, before anything is written, where the mesh does not divide what it must.
+  Returns what results.json holds; for a run that has ended that is all that is done.
+
+  Raises:
+    ConfigError: before anything is written, where the mesh does not divide what it must.
+    StorageError: the folder holds another run.
+    PreemptedError: the process was asked to end, and all that was reached is saved.
   """
+  out, plain = Path(workdir), schema.as_config(job)
   mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
   train.check_batch(job.batch_size, job.accumulate, sharding.ways_of(mesh))
   placement = Placement(mesh, inputs.model, inputs.frozen)
-  with jax.set_mesh(mesh):
-    return Finetuning(job, inputs, placement, Path(workdir), quiet).results()
+  if results := folders.ended(out, plain, schema.FREE):
+    return results
+  checkpoints = Checkpoints(out / CHECKPOINTS, identity(job, inputs))
+  with checkpoints.claim(), jax.set_mesh(mesh), Preemption().listening() as preemption:
+    if not folders.begun(out, plain, schema.FREE):
+      folders.write_json(out / folders.CONFIG, plain)
+    finetuning = Finetuning(job, inputs, placement, checkpoints, preemption, out, quiet)
+    results = finetuning.results()
+  shutil.rmtree(out / CHECKPOINTS)
+  return results
+
+
+def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
+  """What a checkpoint must be of to be gone on with."""
+  settled = {k: v for k, v in folders.flat(schema.as_config(job)) if k not in schema.FREE}
+  told = json.dumps(settled, sort_keys=True, default=str)
+  return {
+    'settings': hashlib.sha256(told.encode()).hexdigest()[:16],
+    'base': inputs.base,
+    'tokenizer': inputs.tokenizer.fingerprint,
+    **{f'{part} rows': split.fingerprint for part, split in inputs.splits.items()},
+  }
 
 
 class Finetuning:
   """One run on a mesh, which is set while it lasts."""
 
-  def __init__(self, job: Job, inputs: Inputs, placement: Placement, out: Path, quiet: bool):
-    self._job, self._inputs, self._placement, self._out = job, inputs, placement, claim(out)
-    write_json(out / 'config.json', schema.as_config(job))
+  def __init__(
+    self,
+    job: Job,
+    inputs: Inputs,
+    placement: Placement,
+    checkpoints: Checkpoints,
+    preemption: Preemption,
+    out: Path,
+    quiet: bool,
+  ):
+    self._job, self._inputs, self._placement, self._out = job, inputs, placement, out
+    self._checkpoints, self._preemption = checkpoints, preemption
     split = inputs.splits['train']
     self._total, self._every = lengths(job, len(split))
     self._console = Console(self._total, quiet)
     self._batches = training(job, split, inputs.model.cfg.d_model, placement.ways)
     self._frozen = placement.weights(inputs.model.trim(inputs.frozen))
     self._evaluation = Evaluation(job, inputs, placement, self._frozen)
+    self._history: list[train.Progress] = []
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
@@ -61,9 +105,9 @@ class Finetuning:
     batches, total = self._batches, self._total
     padding = {'useful_ids': batches.useful(min(total, SAMPLED)), 'lines': batches.height}
     self._console.say(announce(job, inputs, total, padding['useful_ids']))
-    begin = time.perf_counter()
-    with (out / 'metrics.jsonl').open('w') as log:
-      best, history = self._train(log)
+    begin, reached = time.perf_counter(), self._begin()
+    first = reached.step
+    best = self._train(reached)
     trained = time.perf_counter()
     self._console.close()
     scores, intervals = {}, {}
@@ -79,6 +123,8 @@ class Finetuning:
       job.seed,
       notes,
     )
+    speeds = [each.examples_per_second for each in self._history]
+    waited = [each.waited for each in self._history]
     results = {
       'task': inputs.task.name,
       **scores,
@@ -92,50 +138,111 @@ class Finetuning:
       'parameters': inputs.parameters(),
       'adapter_bytes': (out / 'adapter' / 'adapter.safetensors').stat().st_size,
       'steps': total,
+      'since_step': first,  # what follows is of the last start of the run, from that step
       'seconds': {'train': trained - begin, 'evaluate': time.perf_counter() - trained},
-      'examples_per_second': float(np.median([each.examples_per_second for each in history])),
-      'batching': padding | {'waited': float(np.mean([each.waited for each in history]))},
+      'examples_per_second': float(np.median(speeds)) if speeds else None,
+      'batching': padding | {'waited': float(np.mean(waited)) if waited else None},
       'position': batches.position(total),
       'peak_bytes': peak_bytes(),
       'versions': versions(),
       'device': jax.devices()[0].device_kind,
     }
-    write_json(out / 'results.json', results)
+    folders.write_json(out / folders.RESULTS, results)
     return results
 
-  def _train(self, log: TextIO) -> tuple[Tuned, list[train.Progress]]:
-    """The best arrays by the average on validation rows, and what was reported on the way."""
-    job, model, history = self._job, self._inputs.model, []
+  def _begin(self) -> 'Reached':
+    """Where the run stands: at its newest checkpoint, or before the first step."""
+    model, placement = self._inputs.model, self._placement
+    tuned = model.init(jax.random.key(self._job.seed), self._inputs.frozen)
+    state = placement.state(tuned, optim.build(self._job.optim, self._total), self._job.seed)
+    fresh = Reached(0, state, copied(state.tuned), None, [], 0)
+    found = self._checkpoints.restore({'state': state, 'best': state.tuned})
+    if found is None:
+      return fresh
+    for each in found.quarantined:
+      self._console.say(f'note: {each}')
+    about = found.about
+    self._console.say(f'going on from step {found.step}')
+    step = self._batches.resumed(about['position'])
+    kept = about['best_score'], about['pending'], about['notes']
+    return Reached(step, found.state['state'], found.state['best'], *kept)
+
+  def _train(self, reached: 'Reached') -> Tuned:
+    """The best arrays by the average on validation rows."""
+    job, total, hosts = self._job, self._total, (jax.process_index(), jax.process_count())
     unit = dataclasses.replace(job.optim, rate=1.0)
-    step = _program(model, unit, self._total, job.accumulate, self._placement.mesh)
-    tuned = model.init(jax.random.key(job.seed), self._inputs.frozen)
-    optimizer = optim.build(job.optim, self._total)
-    state = self._placement.state(tuned, optimizer, job.seed)
-    batches = self._batches.stream(0, jax.process_index(), jax.process_count())
-    best, best_score = None, -math.inf
+    step = _program(self._inputs.model, unit, total, job.accumulate, self._placement.mesh)
+    state, best, best_score = reached.state, reached.best, reached.best_score
+    spans = total, self._every, job.save_every
+    with Notes(self._out, reached.notes) as notes:
 
-    def note(**fields):
-      log.write(json.dumps(fields) + '\n')
-      log.flush()
+      def report(progress: train.Progress) -> None:
+        self._history.append(progress)
+        notes.add(**dataclasses.asdict(progress))
+        self._console.show(progress)
 
-    def report(progress):
-      history.append(progress)
-      note(**dataclasses.asdict(progress))
-      self._console.show(progress)
+      def save(at: int) -> None:
+        pending = loop.pending()
+        notes.settle()
+        about = {'position': self._batches.position(at), 'best_score': best_score}
+        about |= {'pending': pending, 'notes': notes.count}
+        self._checkpoints.save(at, {'state': state, 'best': best}, about)
 
-    loop = functools.partial(
-      train.fit, step, report=report, every=job.log_every, place=self._placement.batch
+      batches = self._batches.stream(reached.step, *hosts)
+      place, pending = self._placement.batch, reached.pending
+      args = step, self._frozen, batches, total, report, job.log_every, place, pending
+      loop = train.Loop(*args)
+      for start, until, due in train.stops(reached.step, *spans):
+        state, came = loop.run(state, start, until, self._asked_before(start))
+        if came < until:
+          save(came)
+          self._leave(came)
+        if due:
+          scores = self._evaluation.score(state.tuned, 'validation')
+          notes.add(step=until, validation=scores)
+          self._console.say(f'step {until}: validation {told(scores)}')
+          # The first evaluation counts even if it is the worst possible, or no number.
+          if best_score is None or scores['average'] > best_score:
+            best, best_score = copied(state.tuned), scores['average']
+        save(until)
+    return sharding.fetch(best)
+
+  def _asked_before(self, start: int) -> Callable[[], bool]:
+    """Whether the run is to end before the next step, step by step."""
+    steps = itertools.count(start)
+    return lambda: self._preemption(next(steps))
+
+  def _leave(self, step: int) -> None:
+    self._checkpoints.wait()
+    raise PreemptedError(
+      'The run was asked to end.',
+      where=f'step {step} of {self._total}',
+      got='all of it is saved',
+      fix='the same command goes on with it',
     )
-    for start in range(0, self._total, self._every):
-      until = min(start + self._every, self._total)
-      state = loop(state, self._frozen, batches, until, start=start)
-      scores = self._evaluation.score(state.tuned, 'validation')
-      note(step=until, validation=scores)
-      self._console.say(f'step {until}: validation {told(scores)}')
-      # The first evaluation counts even if it is the worst possible.
-      if best is None or scores['average'] > best_score:
-        best, best_score = sharding.fetch(state.tuned), scores['average']
-    return jax.tree.map(jax.numpy.asarray, best), history
+
+
+@dataclasses.dataclass(frozen=True)
+class Reached:
+  """Where a run stands.
+
+  Attributes:
+    step, state: steps taken, and what they made.
+    best, best_score: the arrays that were best on validation rows; None before the first look.
+    pending: steps that are not reported. notes: lines of metrics.jsonl.
+  """
+
+  step: int
+  state: train.State
+  best: Tuned
+  best_score: float | None
+  pending: list[list[float]]
+  notes: int
+
+
+def copied(tuned: Tuned) -> Tuned:
+  """Arrays that stay when those of a state are given up."""
+  return jax.tree.map(jax.numpy.copy, tuned)
 
 
 def lengths(job: Job, rows: int) -> tuple[int, int]:

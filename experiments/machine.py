@@ -4,6 +4,7 @@ import platform
 import resource
 import sys
 from importlib import metadata
+from typing import Any
 
 import jax
 
@@ -17,6 +18,13 @@ def peak_bytes() -> int:
     return stats['peak_bytes_in_use']
   unit = 1 if sys.platform == 'darwin' else 1024
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def program_bytes(compiled: Any) -> int:
+  """What a compiled program holds at once: arguments, results and temporaries."""
+  told = compiled.memory_analysis()
+  held = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes
+  return held + told.temp_size_in_bytes
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class Pretraining:
         log.note(**dataclasses.asdict(progress))
         self._console.show(progress)
 
-      for now, until, due in stops(job, first):
+      for now, until, due in train.stops(first, job.steps, job.eval_every, job.save_every):
         self.state = train.fit(
           self._step, self.state, {}, batches, until, report, job.log_every, now
         )
@@ -114,15 +114,6 @@ class Pretraining:
     log.note(step, dev_loss=loss)
     self._console.say(f'step {step}: dev loss {loss:.4f} per target id')
     return loss
-
-
-def stops(job: PretrainJob, first: int) -> Iterator[tuple[int, int, bool]]:
-  """(from, to, whether the dev loss is due) of each stretch between two checkpoints."""
-  while first < job.steps:
-    nexts = ((first // every + 1) * every for every in (job.save_every, job.eval_every))
-    until = min(job.steps, *nexts)
-    yield first, until, until % job.eval_every == 0
-    first = until
 
 
 def dev_loss(loss: Any, tuned: Tuned, batches: Iterable[Batch]) -> float:

@@ -3,14 +3,15 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 
 from compacter_jax import tensor_file
-from compacter_jax.errors import StorageError
+from compacter_jax.errors import InUseError, StorageError
+from experiments import folders
 from experiments.folders import write_json
 from experiments.pretraining_job import PretrainJob
 
@@ -20,36 +21,12 @@ VOCABULARY = Path('model', 'spiece.model')
 
 def begun(job: PretrainJob, folder: Path) -> bool:
   """Whether the folder holds this run already.  Raises StorageError if it holds another one."""
-  path = folder / 'config.json'
-  if not path.exists():
-    return False
-  try:
-    found = json.loads(path.read_bytes())
-  except (OSError, ValueError) as error:
-    raise StorageError('These settings cannot be read.', where=str(path), got=str(error)) from error
-  given, found = dict(_flat(_plain(job))), dict(_flat(found))
-  if given.keys() != found.keys():
-    raise StorageError(
-      'This folder holds a run of another command or version.',
-      where=str(path),
-      fix='take another --workdir',
-    )
-  if other := [name for name in given if given[name] != found[name]]:
-    told = lambda values: ', '.join(f'{name}={values[name]!r}' for name in other)
-    raise StorageError(
-      'This folder holds a run with other settings.',
-      where=str(path),
-      expected=told(found),
-      got=told(given),
-      fix='take another --workdir, or the settings of that run to go on with it',
-    )
-  return True
+  return folders.begun(folder, _plain(job))
 
 
 def results(job: PretrainJob, folder: Path) -> dict[str, Any] | None:
   """What this run reached if it has ended.  Raises StorageError if the folder holds another one."""
-  path = folder / 'results.json'
-  return json.loads(path.read_bytes()) if begun(job, folder) and path.exists() else None
+  return folders.ended(folder, _plain(job))
 
 
 @contextlib.contextmanager
@@ -64,7 +41,7 @@ def claimed(job: PretrainJob, folder: Path, vocabulary: bytes) -> Iterator[None]
     lock.acquire()
   except filelock.Timeout as error:
     fix = 'wait for it, or take another --workdir'
-    raise StorageError('A run is going on in this folder.', where=str(folder), fix=fix) from error
+    raise InUseError('A run is going on in this folder.', where=str(folder), fix=fix) from error
   except OSError as error:
     raise StorageError('There can be no such folder.', where=str(folder), got=str(error)) from error
   with lock:
@@ -79,12 +56,3 @@ def claimed(job: PretrainJob, folder: Path, vocabulary: bytes) -> Iterator[None]
 
 def _plain(job: PretrainJob) -> dict[str, Any]:
   return json.loads(json.dumps(dataclasses.asdict(job)))
-
-
-def _flat(values: Any, name: str = '') -> Iterator[tuple[str, Any]]:
-  """Settings by their whole names: 'optim.rate'."""
-  if not isinstance(values, Mapping):
-    yield name, values
-    return
-  for key, value in values.items():
-    yield from _flat(value, f'{name}.{key}' if name else key)

@@ -1,14 +1,12 @@
 """What a pretraining run leaves to look at: JSON lines, TensorBoard's files, and a picture."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from compacter_jax import tensor_file
 from compacter_jax.errors import StorageError
-
-LINES = 'metrics.jsonl'
+from experiments.notes import LINES, Notes
 
 
 class Log:
@@ -23,28 +21,25 @@ class Log:
 
     again = lambda note: note['step'] > step or ('dev_loss' in note and note['step'] == last)
     kept = [note for note in read_notes(folder) if not again(note)]
-    with tensor_file.atomic(folder / LINES) as file:
-      file.write(''.join(json.dumps(note) + '\n' for note in kept).encode())
-    self._file = (folder / LINES).open('a')
+    self._notes = Notes(folder, len(kept))
     self._board = SummaryWriter(str(folder / 'events'), purge_step=step + 1 if step else None)
 
   def note(self, step: int, **values: Any) -> None:
     """One line with these values of that step."""
-    self._file.write(json.dumps({**values, 'step': step}) + '\n')
-    self._file.flush()
+    self._notes.add(**values, step=step)
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
 
   def settle(self) -> None:
     """All that was noted is on the disk; TensorBoard's writer would wait for minutes."""
-    os.fsync(self._file.fileno())
+    self._notes.settle()
     self._board.flush()
 
   def __enter__(self) -> 'Log':
     return self
 
   def __exit__(self, *_) -> None:
-    self._file.close()
+    self._notes.__exit__()
     self._board.close()
 
 

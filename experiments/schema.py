@@ -105,6 +105,7 @@ class Job:
   accumulate: int
   eval_batch_size: int
   eval_every: int
+  save_every: int
   log_every: int
   mesh: Mesh
   data: Data
@@ -116,7 +117,7 @@ class Job:
     for field in 'batch_size', 'accumulate', 'eval_batch_size', 'log_every':
       within(field, getattr(self, field), 1)
     within('seed', self.seed, 0, SEEDS - 1)
-    for field in 'steps', 'epochs', 'eval_every':
+    for field in 'steps', 'epochs', 'eval_every', 'save_every':
       within(field, getattr(self, field), 0)
     if not self.steps and not self.epochs:
       raise ConfigError(
@@ -137,6 +138,15 @@ def job(config: Mapping[str, Any]) -> Job:
     if isinstance(values.get(name), Mapping):
       values[name] = build(values[name])
   return settings.build(Job, values, 'config')
+
+
+# Settings that a run may be gone on with other values of: they change no result but by rounding,
+# or what they change is checked by a hash. Of all others the run must have the same.
+FREE = (
+  *('model', 'tokenizer', 'data.dir', 'data.source', 'data.cache'),
+  *('remat', 'unroll', 'eval_batch_size', 'save_every'),
+  *('mesh.data', 'mesh.fsdp', 'mesh.tensor', 'mesh.devices'),
+)
 
 
 def as_config(job: Job) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What every test runs under, and small T5s of every kind."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compacter_jax import t5
 from compacter_jax.t5.config import from_hf, shapes
 from experiments.record_t5 import SHAPES
 
@@ -40,11 +42,27 @@ def draw(cfg):
   return out
 
 
+def save_small(folder, cfg):
+  """A T5 of that shape in Hugging Face's format, with the vocabulary that is shipped."""
+  random = np.random.default_rng(0)
+  drawn = {p: random.normal(size=s).astype(np.float32) for p, s in shapes(cfg).items()}
+  t5.save(folder, cfg, drawn)
+  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
+  return folder
+
+
 @pytest.fixture(scope='session', autouse=True)
 def caches(tmp_path_factory):
   """Keeps tests, and the programs they start, out of the user's own folder for caches."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('caches')))
+    yield
+
+
+@pytest.fixture
+def standard_promotion():
+  """For optax, which multiplies floats by integer counts: the strict promotion refuses that."""
+  with jax.numpy_dtype_promotion('standard'):
     yield
 
 

@@ -23,12 +23,7 @@ from tests.conftest import draw
 from tests.data.test_pipeline import encoded
 from tests.t5.small import CFG
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax does not run under the strict promotion of tests."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 def split(n=60):
@@ -102,7 +97,7 @@ def base(tmp_path_factory):
 def test_a_run_takes_the_batching_of_its_config(base, tmp_path):
   config = read_config(Path(batching.__file__).parents[1] / 'configs' / 'quickstart.py')
   config.model, config.data.batching, config.steps, config.eval_every = str(base), 'packed', 2, 2
-  config.method.adapters.width = 4
+  config.method.adapters.width, config.mesh.devices = 4, 1
   config.data.max_train = config.data.max_validation = config.data.max_test = 24
   job = schema.job(config.to_dict())
   inputs = read_inputs(job)

@@ -1,11 +1,9 @@
 """The command that compares all configs: what it measures once, and the table of it."""
 
 import json
-import shutil
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
 from compacter_jax import methods, t5
@@ -15,6 +13,7 @@ from experiments import compare, comparison
 from experiments.benchmarks import step
 from experiments.comparison import Piece, fitted
 from experiments.configs import HERE, config_files, read_config
+from tests.conftest import save_small
 
 SMALL = t5.Config(
   vocab=8_192, d_model=32, d_kv=8, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1
@@ -142,10 +141,7 @@ def test_the_table_goes_between_its_marks(tmp_path):
 def small(tmp_path_factory):
   """A small T5 with the shipped vocabulary, and rows in SST-2's format."""
   folder = tmp_path_factory.mktemp('small')
-  random = np.random.default_rng(0)
-  weights = {p: random.normal(size=s).astype(np.float32) for p, s in t5.shapes(SMALL).items()}
-  t5.save(folder, SMALL, weights)
-  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
+  save_small(folder, SMALL)
   rows = ''.join(f'row {i}\t{i % 2}\n' for i in range(1_020))
   (folder / 'train.tsv').write_text('sentence\tlabel\n' + rows)
   (folder / 'dev.tsv').write_text('sentence\tlabel\n' + 'good\t1\n' * 3 + 'bad\t0\n')
@@ -160,7 +156,7 @@ def test_the_whole_command(small, tmp_path, monkeypatch, capsys):
   page = tmp_path / 'page.md'
   page.write_text('\n'.join(compare.MARKS))
   flags = f'--workdir={tmp_path / "w"} --model={small} --data.dir={small} --rows=10 --steps=3'
-  flags += ' --batch=4 --warmup=1 --grid 2 --size=t5-small --layers=1 --vocab=64 --rounds=1'
+  flags += ' --batch=8 --warmup=1 --grid 2 --size=t5-small --layers=1 --vocab=64 --rounds=1'
   argv = [*flags.split(), f'--write={page}', '--config', str(HERE / 'ia3.py')]
   comparison._full.cache_clear()
   with jax.numpy_dtype_promotion('standard'):  # optax needs it

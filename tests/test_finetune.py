@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import jax
@@ -14,19 +13,16 @@ from compacter_jax import evaluate, t5
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import DataError, StorageError
 from compacter_jax.train import Progress
-from experiments import evaluation, finetune, folders, messages, quickstart, rows, run, schema
+from experiments import evaluation, finetune, messages, quickstart, rows, run, schema
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
 from experiments.inputs import read_inputs
+from tests.conftest import save_small
 
 CONFIGS = {path.stem: path for path in config_files()}
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax does not run under the strict promotion of tests."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.fixture(scope='module')
@@ -36,11 +32,7 @@ def base(tmp_path_factory):
   cfg = t5.Config(
     vocab=8_192, d_model=32, d_kv=8, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1
   )
-  random = np.random.default_rng(0)
-  weights = {p: random.normal(size=s).astype(np.float32) for p, s in t5.shapes(cfg).items()}
-  t5.save(folder, cfg, weights)
-  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
-  return folder
+  return save_small(folder, cfg)
 
 
 def job(base, name='compacter', **changes):
@@ -223,14 +215,11 @@ def test_random_weights_are_another_base(base):
   assert drawn.base == read_inputs(job(base, random_base=True)).base
 
 
-def test_a_folder_is_used_once(base, tmp_path):
-  folders.claim(tmp_path / 'w')
-  folders.write_json(tmp_path / 'w/config.json', {})
-  with pytest.raises(StorageError, match='another run'):
-    folders.claim(tmp_path / 'w')
+def test_a_folder_that_is_none_is_told(base, tmp_path):
   (tmp_path / 'file').touch()
+  settings = job(base)
   with pytest.raises(StorageError, match='file'):
-    folders.claim(tmp_path / 'file')
+    finetune.run(settings, read_inputs(settings), tmp_path / 'file')
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import experiments
 HEAVY = (
   'flax',
   'optax',
+  'orbax',
   'sklearn',
   'scipy',
   'tensorflow',

@@ -15,6 +15,7 @@ ROWS = [
   {'settings', 'hypercomplex', 'fastfood', 'bottleneck', 'metrics', 'tensor_file'},
   {'method', 'generation_metrics', 'weighted_metrics'},
   {'graft', 'chaining', 'bootstrap', 'state_file'},
+  {'checkpoints'},
   {'t5', 'methods'},  # blind to each other
   {'model', 'sharding', 'optim', 'data'},
   {'adapter_file'},
@@ -36,7 +37,8 @@ PLACES = {
   'huggingface_hub': TOKENIZERS,
   'tensorflow_datasets': {'data'},
   'requests': {'data/preparing'},
-  'filelock': {'data/preparing'},
+  'filelock': {'data/preparing', 'checkpoints/lock'},
+  'orbax': {'checkpoints/arrays'},
   'scipy': {'metrics', 'fastfood'},
   'sklearn': {'metrics'},
   'rouge_score': {'generation_metrics'},

@@ -13,8 +13,6 @@ import filelock
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from jax.experimental.compilation_cache import compilation_cache
 
 from compacter_jax import t5, tensor_file
@@ -45,11 +43,7 @@ LEFT = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-  """optax does not run under the strict promotion of tests."""
-  with jax.numpy_dtype_promotion('standard'):
-    yield
+pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 CACHE = {
@@ -503,18 +497,6 @@ def test_a_vocabulary_that_lies_there_is_not_taken(text, tmp_path):
   shutil.copy(t5.resolve('nano') / 'spiece.model', tmp_path / 'model')
   assert not begun(settings(text), tmp_path)
   assert read(settings(text), tmp_path).tokenizer.vocab_size == 200
-
-
-@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 20), st.integers(0, 70))
-def test_stops(steps, save, evaluate, first):
-  job = settings('DIR', steps=steps, save_every=save, eval_every=evaluate)
-  found = list(pretraining.stops(job, first))
-  taken = [step for now, until, _ in found for step in range(now, until)]
-  assert taken == list(range(first, steps))
-  ends = {until: due for _, until, due in found}
-  wanted = {i for i in range(first + 1, steps + 1) if not i % save or not i % evaluate}
-  assert set(ends) == wanted | ({steps} if first < steps else set())
-  assert {i for i, due in ends.items() if due} == {i for i in ends if not i % evaluate}
 
 
 def test_a_dev_loss_that_is_not_finite_is_an_error():

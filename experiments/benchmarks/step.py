@@ -22,6 +22,7 @@ import numpy as np
 from compacter_jax import methods, optim, t5, train
 from compacter_jax.model import Model
 from experiments.configs import HERE, read_config
+from experiments.machine import program_bytes
 
 HEADER = ['', 'trace s', 'compile s', 'step ms', 'ratio', 'temporaries MB']
 BATCH, SOURCE, TARGET = 8, 128, 8
@@ -79,10 +80,8 @@ class Step:
     traced = time.perf_counter()
     self.compiled = lowered.compile()
     self.made = traced - begin, time.perf_counter() - traced
-    told = self.compiled.memory_analysis()
-    self.temporaries = told.temp_size_in_bytes
-    held = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes
-    self.memory = self.temporaries + held
+    self.temporaries = self.compiled.memory_analysis().temp_size_in_bytes
+    self.memory = program_bytes(self.compiled)
     self.seconds: list[float] = []
     self.run()
     self.seconds.clear()  # the first is slower

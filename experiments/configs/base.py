@@ -44,6 +44,8 @@ def get_config() -> ConfigDict:
   config.eval_batch_size = 128
   # Steps between evaluations on validation rows; the best arrays are kept. 0 is once an epoch.
   config.eval_every = 0
+  # Steps between checkpoints, beside those at each evaluation; 0 is none.
+  config.save_every = 200
   # Steps between reports of the loss.
   config.log_every = 20
 

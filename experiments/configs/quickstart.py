@@ -15,6 +15,7 @@ def get_config():
   config.data.max_validation = 200
   # Small batches: what decides is the number of steps (docs/results.md).
   config.batch_size = 8
+  config.mesh.devices = 1
   config.epochs = 2.0
   config.log_every = 100
   # The paper's reduction of 32 would leave 8 units of a T5 this small.

@@ -12,6 +12,7 @@ from compacter_jax.errors import ConfigError
 from compacter_jax.model import Model, abstract
 from experiments import schema
 from experiments.flops import count_flops
+from experiments.machine import program_bytes
 from experiments.suite import plan
 from experiments.suite.definition import Suite
 from experiments.suite.plan import FINAL, Place, Run
@@ -129,9 +130,7 @@ def _step(job: schema.Job, batch: int, width: int) -> tuple[int, int]:
   table = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in ids.items()}
   step: Any = train.make_step(model, optimizer, job.accumulate)
   args = state, model.trim(cast(Any, frozen)), table
-  told = step.lower(*args).compile().memory_analysis()
-  held = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes
-  return count_flops(step, *args), held + told.temp_size_in_bytes
+  return count_flops(step, *args), program_bytes(step.lower(*args).compile())
 
 
 def _float32(weight: Any) -> jax.ShapeDtypeStruct:

@@ -1,9 +1,8 @@
-"""Making the runs of a suite: what is finished stays, what was interrupted is made again."""
+"""Making the runs of a suite: what is finished stays, what was interrupted goes on."""
 
 import dataclasses
 import functools
 import json
-import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -94,8 +93,6 @@ class Runner:
 
   def _make(self, run: Run) -> None:
     job, path = self.job(run), self.folder(run)
-    if path.exists():  # interrupted: results come last
-      shutil.rmtree(path)
     begin = time.perf_counter()
     try:
       inputs = _inputs(_shared(job))

@@ -5,7 +5,7 @@ rates that the paper's search ended at, one seed. The width of the adapters out 
 picked for each task on validation rows. For an accelerator; `--dry_run` tells what it takes.
 
 python -m experiments.suite --suite=glue_paper --dry_run
-python -m experiments.prepare --task=glue
+python -m experiments.prepare --task=cola  # and each of the others
 python -m experiments.suite --suite=glue_paper --workdir=W
 """
 

@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
-from compacter_jax import data, optim, t5, train
+from compacter_jax import data, optim, t5
 from compacter_jax.errors import CompacterError, DataError
 from experiments import finetune, schema
 from experiments.benchmarks import every_task
 from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
+from tests.conftest import save_small
 from tests.data import official
 
 NAMES = [name for name in data.TASKS if name != 'quickstart']
@@ -29,7 +29,7 @@ def compiled_once():
   """The step of one task serves all, as model and shapes are the same."""
   with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion('standard'):
     patch.setattr(optim, 'build', functools.cache(optim.build))
-    patch.setattr(train, 'make_step', functools.cache(train.make_step))
+    patch.setattr(finetune, '_program', functools.cache(finetune._program.__wrapped__))
     yield
 
 
@@ -40,10 +40,7 @@ def base(tmp_path_factory):
   cfg = t5.Config(
     vocab=8_192, d_model=32, d_kv=4, d_ff=8, heads=1, encoder_layers=1, decoder_layers=1
   )
-  random = np.random.default_rng(0)
-  t5.save(folder, cfg, {p: random.normal(size=s).astype('f') for p, s in t5.shapes(cfg).items()})
-  shutil.copy(t5.resolve('nano') / 'spiece.model', folder)
-  return folder
+  return save_small(folder, cfg)
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +59,7 @@ def files(tmp_path_factory):
 def settings(base, files, name, **changes):
   config = read_config(HERE / 'compacter.py')
   config.model, config.steps, config.eval_every, config.batch_size = str(base), STEPS, STEPS, 8
-  config.log_every = config.optim.warmup = config.eval_batch_size = 1
+  config.log_every = config.optim.warmup = config.eval_batch_size = config.mesh.devices = 1
   config.method.adapters.width = 4
   rows = {'task': name, 'dir': str(files), 'splits': 'official', 'max_source': 32}
   config.data.update(rows | changes)

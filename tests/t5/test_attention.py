@@ -74,7 +74,8 @@ def test_both_routes_are_equal_in_value_and_gradient(tiny, dtype, monkeypatch):
   got = gradient(model, batch, frozen)
   assert (2, 40) in taken
   monkeypatch.setattr(Attention, '_absorbs', lambda self, *lengths: False)
-  tolerance = 1e-5 if dtype == 'float32' else 0.05
+  # Gradients of scores are rounded to bfloat16 before their products, at other places of the two.
+  tolerance = 1e-5 if dtype == 'float32' else 0.08
   for a, b in zip(*map(jax.tree.leaves, (got, gradient(model, batch, frozen))), strict=True):
     np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
 

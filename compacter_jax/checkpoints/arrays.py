@@ -1,0 +1,85 @@
+"""Arrays to disk and back through Orbax, which knows how they lie on devices and hosts.
+
+Orbax sees a flat dictionary of numbered arrays: names with dots collide in it, and empty arrays and
+containers are not for it. Why its `CheckpointManager` is not used is in docs/decisions.md. Folders
+are made in order, not in the background: where that fails, threads that wait for them keep the
+interpreter from ending.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SECONDS = 600  # after which hosts that wait for each other give up
+
+
+def copied(arrays: Sequence[jax.Array]) -> list[Any]:
+  """The arrays in the host's memory, so that training may give up its own.
+
+  Arrays that span several hosts are left to Orbax, which copies them when the writing begins.
+  """
+  for array in arrays:
+    if array.is_fully_addressable:
+      array.copy_to_host_async()
+  return [np.array(a, copy=True) if a.is_fully_addressable else a for a in arrays]
+
+
+def write(folder: Path, arrays: Sequence[Any]) -> Callable[[], None]:
+  """Begins to write arrays into a new folder; the result waits for the end and raises its errors.
+
+  All processes take part.
+  """
+  import orbax.checkpoint as ocp
+
+  items = {_key(place): array for place, array in enumerate(arrays) if array.size}
+  if not items:
+    return lambda: None
+  options = ocp.options.AsyncOptions(timeout_secs=SECONDS, create_directories_asynchronously=False)
+  writer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=options)
+  writer.save(folder, args=ocp.args.PyTreeSave(items))
+  return writer.close
+
+
+def read(folder: Path, places: Sequence[int], like: Sequence[Any]) -> list[jax.Array]:
+  """The arrays in those places, laid out as those of `like`, whose shapes and dtypes they have.
+
+  Where `like` has no sharding, or is not bound to its device, neither is the result.
+  """
+  import orbax.checkpoint as ocp
+
+  items, wanted = {}, {}
+  for place, leaf in zip(places, like, strict=True):
+    if not leaf.size:
+      continue
+    items[_key(place)] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    wanted[_key(place)] = (
+      ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
+      if _bound(leaf)
+      else ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype)
+    )
+  found: dict[str, Any] = {}
+  if items:
+    args = ocp.args.PyTreeRestore(items, restore_args=wanted)
+    with contextlib.closing(ocp.Checkpointer(ocp.PyTreeCheckpointHandler())) as reader:
+      found = reader.restore(folder, args=args)
+  return [_placed(found.get(_key(place)), leaf) for place, leaf in zip(places, like)]
+
+
+def _key(place: int) -> str:
+  return f'{place:06d}'
+
+
+def _bound(leaf: Any) -> bool:
+  return getattr(leaf, 'sharding', None) is not None and getattr(leaf, 'committed', True)
+
+
+def _placed(found: Any, leaf: Any) -> jax.Array:
+  if found is None:
+    found = np.zeros(leaf.shape, leaf.dtype)
+    return jax.device_put(found, leaf.sharding) if _bound(leaf) else jnp.asarray(found)
+  return found if _bound(leaf) else jnp.asarray(found, leaf.dtype)
