@@ -7,7 +7,7 @@
 #
 # --workdir: the run's folder, on a disk that all nodes reach. FLAGS are those of experiments.run.
 # --nodes: how many; 1. --gpus: of each; 1. One process runs on each node and has all its GPUs.
-# --time: of one allocation; 04:00:00. 120 seconds before its end the run saves, and is queued again.
+# --time: of one allocation; 04:00:00. 120 seconds before its end the run saves and is queued again.
 # --name: of the job; compacter. --python: with the package for GPUs; .venv/bin/python.
 # --losses: how often in one allocation the run may lose a node; 3.
 # --sbatch: more flags of sbatch, between blanks: '--partition=P --account=A --cpus-per-task=16'.

@@ -6,13 +6,14 @@ UNREACHED=20  # answers that may be missing in a row while a machine says that i
 UNPACK="mkdir -p compacter_jax && rm -rf compacter_jax/compacter_jax compacter_jax/experiments"
 UNPACK+=" && tar -xzf $SOURCE -C compacter_jax"
 deletion=()  # the command that deletes the machine, as long as there may be one
+packed=false
 ended=  # how the run ended: an exit code, or gone for its machine, or vanished for its process
 
 # What every script for TPUs asks of its flags.
 check_tpu() {
   local config name='^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$'
   [[ ${flag[name]} =~ $name ]] \
-    || wrong "--name cannot be ${flag[name]}." 'small letters, digits and -, beginning with a letter'
+    || wrong "--name cannot be ${flag[name]}." 'small letters, digits and -, a letter first'
   whole poll 0
   check_run
   [[ -n ${flag[out]} ]] || flag[out]=fetched/${flag[name]}
@@ -68,12 +69,18 @@ run_state() {
   ask "$1" "${words[@]}"
 }
 
-# Copies the last commit to all workers and installs it.
-prepare() {
-  local archive=${flag[out]}/$SOURCE
+# Puts the last commit into --out, once: a run that goes on does so with the same source.
+pack() {
+  [[ $packed == false ]] || return 0
   call mkdir -p "${flag[out]}" \
-    && call git archive --format=tar.gz "--output=$archive" HEAD \
-    && gcloud_words tpu-vm scp "$archive" "${flag[name]}:" --worker=all \
+    && call git archive --format=tar.gz "--output=${flag[out]}/$SOURCE" HEAD \
+    && packed=true
+}
+
+# Copies the source to all workers and installs it.
+prepare() {
+  pack \
+    && gcloud_words tpu-vm scp "${flag[out]}/$SOURCE" "${flag[name]}:" --worker=all \
     && call "${words[@]}" \
     && on all "$UNPACK" \
     && { [[ -z ${flag[setup]} ]] || on all "${flag[setup]}"; } \

@@ -24,7 +24,7 @@
 # --dry_run: prints the commands, as they would be if all goes well, and does nothing.
 #
 # Exit codes of the run: 0 ends this; 75, asked to end and saved, goes on; 8, a host was lost or is
-# stuck, goes on --losses times; others end this with that code. The slice is deleted at every end but
+# stuck, goes on --losses times; others end this with that code. Every end deletes the slice but
 # an interrupt (Ctrl-C): then the run goes on, and the same command finds it again.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")

@@ -3,7 +3,7 @@
 #
 #   worker.sh install                          a Python with the package for TPUs, in .venv
 #   worker.sh start KIND WORKDIR FLAGS...      KIND is alone, or shared: WORKDIR is on a shared disk
-#   worker.sh state                            prints `run: none`, `run: working` or `run: ended CODE`
+#   worker.sh state                            prints `run: none`, `run: working`, `run: ended CODE`
 #   worker.sh log                              prints the end of the log
 #   worker.sh stop                             asks the run to end, and ends it if it does not
 #   worker.sh release WORKDIR                  forgets who was at work in WORKDIR
