@@ -46,7 +46,10 @@ esac
 """
 # The real archive takes seconds; one test makes it.
 GIT = r"""
-[[ $1 != archive || -e $PLAY/real ]] || exit 0
+if [[ $1 == archive ]]; then
+  echo "git $*" >>"$PLAY/calls"
+  [[ -e $PLAY/real ]] || exit 0
+fi
 PATH=${PATH#*:} exec git "$@"
 """
 
@@ -191,6 +194,15 @@ def test_a_run_that_was_asked_to_end_is_started_again(tmp_path):
   played = Played(tmp_path, 'tpu_pod.sh', queue=['ACTIVE'], machine=['READY'], run=run)
   assert played.code == 0
   assert played.order('create', 'start shared', 'delete') == [*2 * ['start shared'], 'delete']
+  assert played.count('git archive') == 1  # what goes on is what was begun
+
+
+def test_a_slice_that_goes_before_the_run_is_asked_for_again(tmp_path):
+  queue = '', 'ACTIVE', 'SUSPENDED', '', 'ACTIVE'
+  answers = {'queue': queue, 'machine': ['READY', 'PREEMPTED', 'READY'], 'install': ['!1', '']}
+  played = Played(tmp_path, 'tpu_pod.sh', **answers, run=['!127', '!127', 'run: ended 0'])
+  assert played.code == 0
+  assert played.order('create', 'start shared') == ['create', 'create', 'start shared']
 
 
 @pytest.mark.parametrize('taken', ['SUSPENDED', 'ACTIVE'])
@@ -317,9 +329,11 @@ def test_a_run_outlives_who_started_it(host, tmp_path):
   assert other.returncode == 2 and '--config.seed=1' in other.stderr
 
   # A host that is shut down signals all its processes; the run must not get it twice.
-  child, group = map(int, (home / '.launch/pids').read_text().split())
+  group = int((home / '.launch/pids').read_text().split()[1])
   os.killpg(group, signal.SIGTERM)
   until((home / 'signals').exists)
+  os.kill(group, signal.SIGTERM)
+  assert work('state').stdout == 'run: working\n'
   (home / 'end').write_text('75')
   until(lambda: work('state').stdout == 'run: ended 75\n')
   assert (home / 'signals').read_text() == 'TERM\n'
@@ -366,9 +380,9 @@ def test_the_note_that_is_forgotten_is_that_of_the_checkpoints(host, tmp_path):
 SRUN = r"""
 echo "srun $*" >>"$PLAY/calls"
 if [[ -e $PLAY/wait ]]; then
-  trap 'echo TERM >>"$PLAY/signals"; exit 75' TERM
+  trap 'echo TERM >>"$PLAY/signals"' TERM
   touch "$PLAY/ready"
-  while true; do sleep 0.02; done
+  until [[ -e $PLAY/end ]]; do sleep 0.02; done
 fi
 answer codes
 """
@@ -416,9 +430,13 @@ def test_a_job_is_queued_again_where_it_was_asked_to_end(job, codes, calls):
 def test_the_end_of_the_time_is_passed_on_once(job):
   folder, start = job
   (folder / 'wait').touch()
-  running = start()
+  running = start(75)
   until((folder / 'ready').exists)
   running.send_signal(signal.SIGTERM)
+  until((folder / 'signals').exists)
+  running.send_signal(signal.SIGTERM)
+  time.sleep(0.1)  # for it to be passed on, if it were
+  (folder / 'end').touch()
   assert running.wait(PATIENCE) == 75
   assert (folder / 'signals').read_text() == 'TERM\n'
   assert (folder / 'calls').read_text().endswith('scontrol requeue 17\n')

@@ -29,8 +29,9 @@ fi
 
 task=
 asked=false
-# Slurm tells this script alone that the time is nearly over; srun passes it on to all nodes, once.
-trap 'asked=true; [[ -z $task ]] || kill -TERM "$task"' TERM
+# Slurm tells this script alone that the time is nearly over, and srun passes it on to all nodes.
+# Once: a second signal would end the run before it has saved.
+trap 'asked=true; trap : TERM; [[ -z $task ]] || kill -TERM "$task"' TERM
 
 # A job that is queued again after a node failed may be on other nodes; nothing of it is at work.
 if ((${SLURM_RESTART_COUNT:-0} > 0)); then
