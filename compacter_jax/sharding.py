@@ -5,6 +5,7 @@ XLA places the computation and the communication. Methods name the dimensions of
 Specs, T5's weights are named here.
 """
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -99,19 +100,59 @@ def shardings(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
 
 def shard(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
   """Lays arrays out on the mesh; see `shardings`."""
-  return jax.device_put(arrays, shardings(mesh, declared, arrays))
+  return lay(arrays, shardings(mesh, declared, arrays))
+
+
+def lay(arrays: Tree, lies: Tree) -> Tree:
+  """Lays arrays out, of which every process has the same.  lies: a sharding for each."""
+  if jax.process_count() == 1:
+    return jax.device_put(arrays, lies)
+  # device_put would send all of each array to all processes, to compare it.
+  one = lambda array, how: jax.make_array_from_callback(
+    array.shape, how, lambda part: np.asarray(array)[part]
+  )
+  return jax.tree.map(one, arrays, lies)
+
+
+@functools.lru_cache(maxsize=4)
+def share(mesh: Mesh) -> tuple[int, int]:
+  """Which part of the rows of a batch this process gives, and of how many equal ones.
+
+  Raises ConfigError where a process has no device of the mesh.
+  """
+  rows: dict[int, set[int]] = {process: set() for process in range(jax.process_count())}
+  lies = NamedSharding(mesh, PartitionSpec(BATCH))
+  for device, (part,) in lies.devices_indices_map((ways_of(mesh),)).items():
+    rows.setdefault(device.process_index, set()).update(range(ways_of(mesh))[part])
+  if idle := [process for process, mine in rows.items() if not mine]:
+    raise ConfigError(
+      'Some processes of the run have no device of the mesh.',
+      where='mesh.devices',
+      expected=f'all {jax.device_count()} devices',
+      got=f'{mesh.size}, none of process {", ".join(map(str, idle))}',
+      fix='set mesh.devices=0, or start fewer processes',
+    )
+  mine = rows[jax.process_index()]
+  count, size = ways_of(mesh) // len(mine), len(mine)
+  runs = [set(range(k * size, (k + 1) * size)) for k in range(count)]
+  # Where the rows of each process are no run of their own, each gives all.
+  if count * size == ways_of(mesh) and all(each in runs for each in rows.values()):
+    return runs.index(mine), count
+  return 0, 1
 
 
 def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, Array]:
   """Splits the rows of a batch among all devices but those along `tensor`.
 
-  Where there are several processes each gives its own rows, of equally many.
+  Where there are several processes each gives its `share` of the rows.
   """
-  ways, processes = ways_of(mesh), jax.process_count()
+  (_, count), ways = share(mesh), ways_of(mesh)
+  lies, out = NamedSharding(mesh, PartitionSpec(BATCH)), {}
   for name, array in batch.items():
-    _check(len(array) * processes, ways, f'batch {name!r}', 'rows', ' x '.join(BATCH))
-  lies = NamedSharding(mesh, PartitionSpec(BATCH))
-  return {k: jax.make_array_from_process_local_data(lies, np.asarray(v)) for k, v in batch.items()}
+    _check(len(array) * count, ways, f'batch {name!r}', 'rows', ' x '.join(BATCH))
+    whole = len(array) * count, *array.shape[1:]
+    out[name] = jax.make_array_from_process_local_data(lies, np.asarray(array), whole)
+  return out
 
 
 def ways_of(mesh: Mesh) -> int:
