@@ -35,6 +35,8 @@ def start(
   workdir = flags.DEFINE_string('workdir', None, 'The folder to fill; must hold no other run.')
   if several:
     hosts.define()
+    told = 'Go on though a process on another host says that it has the folder: it has ended.'
+    flags.DEFINE_boolean('force_unlock', False, told)
   if default and not any(re.match('--?config(=|$)', arg) for arg in sys.argv[1:]):
     sys.argv.append(f'--config={default}')
   sys.modules['__main__'].__doc__ = doc

@@ -45,11 +45,12 @@ def run(
   workdir: str | Path,
   quiet: bool = False,
   preemption: Preemption | None = None,
+  force: bool = False,
 ) -> dict[str, Any]:
   """Trains, evaluates and saves, or goes on where an earlier start of the same run was left.
 
   Of several processes the first one writes and speaks; all of them see the folder.
-  preemption: that listens already.
+  preemption: that listens already. force: see `Checkpoints.claim`.
 
   Returns what results.json holds; for a run that has ended that is all that is done.
 
@@ -68,7 +69,7 @@ def run(
     return results
   checkpoints = Checkpoints(out / CHECKPOINTS, agreement.identity(job, inputs))
   with contextlib.ExitStack() as stack:
-    stack.enter_context(checkpoints.claim())
+    stack.enter_context(checkpoints.claim(force))
     stack.enter_context(jax.set_mesh(mesh))
     preemption = preemption or stack.enter_context(Preemption().listening())
     processes.first_says(lambda: _begin_folder(out, plain))

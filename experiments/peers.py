@@ -71,7 +71,8 @@ class Peers:
     begin, self._left = time.monotonic(), why
     self._hurry.set()
     while not all('left' in self._known.get(k, {}) for k in self._others()):
-      if why and time.monotonic() - begin > 2 * GRACE:
+      alone = self._unheard > GRACE or time.monotonic() - begin > 2 * GRACE
+      if why and alone:
         return False
       time.sleep(PERIOD / 10)
     return True

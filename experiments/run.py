@@ -11,6 +11,8 @@ On several hosts that share W, start the same command on each with --hosts=auto,
 not find them by itself, with --coordinator=HOST:PORT --processes=N --process=I.
 """
 
+from absl import flags
+
 from experiments import commandline
 
 
@@ -22,7 +24,8 @@ def main(job, workdir: str) -> None:
   from experiments.preemption import Preemption
 
   with Preemption().listening() as preemption:
-    results = finetune.run(job, read_inputs(job), workdir, preemption=preemption)
+    how = {'preemption': preemption, 'force': flags.FLAGS.force_unlock}
+    results = finetune.run(job, read_inputs(job), workdir, **how)
   if not processes.is_first():
     return
   for part in 'validation', 'test':

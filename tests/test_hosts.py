@@ -110,6 +110,9 @@ class Pair:
         'OUT': str(out),
         'JAX_NUM_CPU_DEVICES': '2',
         'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+        'JAX_COMPILATION_CACHE_DIR': str(place / 'programs'),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+        'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
       }
       flags = [f'--coordinator={address}', '--processes=2', f'--process={process}']
       flags += [f'--heartbeat_seconds={HEARTBEAT}']
@@ -209,3 +212,11 @@ def test_processes_that_differ_do_not_begin(place):
     assert 'where: config.optim.rate' in each.told()
     assert f'process 0 ({host}): 0.003; process 1 ({host}): 0.5' in each.told()
   assert not (place / 'other').exists()
+
+
+def test_a_process_that_fails_alone_ends_the_other_one(place):
+  changes = {}, {'model': str(place / 'nothing')}
+  with Pair(place, place / 'alone', 'alone', changes=changes) as (first, second):
+    assert [second.ended(), first.ended()] == [4, 8], first.told() + second.told()
+  assert re.search(r'PeerError: .* failed.\n  where: process 1 \(.*\n  got: Weig', first.told())
+  assert not (place / 'alone').exists()

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from compacter_jax.errors import PeerError
-from experiments import guard, watchdog
+from compacter_jax.placement import Placement
+from experiments import finetune, guard, watchdog
+from experiments.inputs import read_inputs
 from experiments.watchdog import FEW, Watchdog
+from tests.runs import job, results, save_base
 
 SHORT = 0.05  # seconds that a hanging step may take here
 
@@ -98,3 +101,28 @@ def test_a_watched_step_is_the_same_step():
     seen.append((after, float(metrics['loss'])))
   assert seen == [(state + 1, state) for state in range(2 * FEW)]
   assert len(dog._durations['step']) == 2 * FEW - 2  # not the first one, nor the one that runs
+
+
+@pytest.mark.parametrize(
+  ('place', 'calls', 'kind'),
+  [('batch', 11, 'step'), ('table', 8, 'batch of an evaluation')],
+)
+def test_a_run_that_hangs_is_seen(
+  place, calls, kind, ended, tmp_path, monkeypatch, standard_promotion
+):
+  """Where rows are laid out for a step, or for a batch of an evaluation."""
+  spans = {'save_every': 0, 'eval_every': 11, 'eval_batch_size': 2}
+  mine = job(save_base(tmp_path / 'base'), watchdog=1.0, **spans)
+  real, made = getattr(Placement, place), []
+
+  def hangs(self, rows):
+    made.append(1)
+    if len(made) == calls:
+      ended.clear()  # should the machine itself have been so slow before
+      assert ended.wait(60)
+      assert f'A {kind} does not end' in str(ended.error)
+    return real(self, rows)
+
+  monkeypatch.setattr(Placement, place, hangs)
+  finetune.run(mine, read_inputs(mine), tmp_path / 'w', quiet=True)
+  assert results(tmp_path / 'w')['steps'] == 11
