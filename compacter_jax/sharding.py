@@ -132,13 +132,20 @@ def share(mesh: Mesh) -> tuple[int, int]:
       got=f'{mesh.size}, none of process {", ".join(map(str, idle))}',
       fix='set mesh.devices=0, or start fewer processes',
     )
-  mine = rows[jax.process_index()]
-  count, size = ways_of(mesh) // len(mine), len(mine)
-  runs = [set(range(k * size, (k + 1) * size)) for k in range(count)]
-  # Where the rows of each process are no run of their own, each gives all.
-  if count * size == ways_of(mesh) and all(each in runs for each in rows.values()):
-    return runs.index(mine), count
-  return 0, 1
+  return part_of(rows, jax.process_index(), ways_of(mesh))
+
+
+def part_of(rows: Mapping[int, set[int]], process: int, ways: int) -> tuple[int, int]:
+  """Which part of the rows a process gives, and of how many equal ones.
+
+  rows: which `ways`-ths of them lie on the devices of each process. Where these are no run of their
+  own, as when `tensor` crosses processes or devices are in another order, each gives all.
+  """
+  size = len(rows[process])
+  runs = [set(range(start, start + size)) for start in range(0, ways, size)]
+  if ways % size or any(each not in runs for each in rows.values()):
+    return 0, 1
+  return runs.index(rows[process]), len(runs)
 
 
 def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, Array]:
