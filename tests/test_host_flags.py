@@ -2,13 +2,15 @@
 
 import re
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from compacter_jax.errors import ConfigError
 from experiments import hosts
 from experiments.hosts import Hosts
-from tests.runs import CHANGES, Command, save_base
+from tests.runs import CHANGES, ROOT, Command, save_base
 
 BY_HAND = {'coordinator': 'localhost:1234', 'processes': 2, 'process': 1}
 
@@ -47,6 +49,19 @@ def test_an_address_that_is_taken_is_told():
   refused = pytest.raises(ConfigError, match='cannot listen there')
   with socket.create_server(('', 0)) as taken, refused:
     hosts._check_port(f'localhost:{taken.getsockname()[1]}')
+
+
+def test_an_abort_waits_until_it_is_explained():
+  """Also where a thread of which Python knows nothing aborts."""
+  code = """
+import ctypes, os, threading
+from experiments import hosts
+hosts._let_aborts_wait()
+threading.Timer(0.5, os._exit, [8]).start()
+ctypes.CDLL(None).abort()
+"""
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 8, done.stderr
 
 
 def start(tmp_path, name, *flags):
