@@ -17,7 +17,7 @@ from experiments.guard import guarded
 
 
 def start(
-  main: Callable[[Any, Any], None],
+  main: Callable[..., None],
   doc: str | None,
   build: Callable[[dict[str, Any]], Any] | None = None,
   default: Path | None = None,
@@ -28,7 +28,7 @@ def start(
 
   build: makes the job of plain settings; by default that of a fine-tuning run.
   default: the config where none is given. writes: whether there must be a workdir.
-  several: whether it can run on several hosts.
+  several: whether it can run on several hosts; `main` is then told to `force` the folder as well.
   A CompacterError is printed and ends the program with the error's exit code.
   """
   config = config_flags.DEFINE_config_file('config', help_string='The experiment: a config file.')
@@ -62,7 +62,7 @@ def start(
     place = hosts.wanted() if several else hosts.Hosts()
     job = (build or schema.job)(_settings(config))
     with hosts.joined(place):
-      main(job, workdir.value)
+      main(job, workdir.value, **({'force': flags.FLAGS.force_unlock} if several else {}))
 
   # What is changed in a config can only be read after the config; ml_collections reads sys.argv.
   sys.argv[1:] = sorted(sys.argv[1:], key=lambda arg: not arg.lstrip('-').startswith('config='))

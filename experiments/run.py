@@ -11,21 +11,18 @@ On several hosts that share W, start the same command on each with --hosts=auto,
 not find them by itself, with --coordinator=HOST:PORT --processes=N --process=I.
 """
 
-from absl import flags
-
 from experiments import commandline
 
 
-def main(job, workdir: str) -> None:
-  """Runs a checked job."""
+def main(job, workdir: str, force: bool = False) -> None:
+  """Runs a checked job.  force: see `Checkpoints.claim`."""
   from compacter_jax.checkpoints import processes
   from experiments import finetune, messages
   from experiments.inputs import read_inputs
   from experiments.preemption import Preemption
 
   with Preemption().listening() as preemption:
-    how = {'preemption': preemption, 'force': flags.FLAGS.force_unlock}
-    results = finetune.run(job, read_inputs(job), workdir, **how)
+    results = finetune.run(job, read_inputs(job), workdir, preemption=preemption, force=force)
   if not processes.is_first():
     return
   for part in 'validation', 'test':

@@ -12,7 +12,8 @@ import pytest
 
 from compacter_jax import train
 from compacter_jax.checkpoints import Checkpoints
-from compacter_jax.errors import NumericsError, PreemptedError, StorageError
+from compacter_jax.checkpoints.layout import HOLDER
+from compacter_jax.errors import InUseError, NumericsError, PreemptedError, StorageError
 from experiments import finetune, folders, schema
 from experiments.configs import read_config
 from experiments.evaluation import Evaluation
@@ -151,6 +152,18 @@ def half(base, inputs, out):
   with pytest.MonkeyPatch.context() as patch, pytest.raises(PreemptedError):
     patch.setattr(Preemption, '__call__', lambda self, step: step == 5)
     finetune.run(job(base), inputs, out, quiet=True)
+
+
+def test_the_note_of_a_process_on_another_host_holds_until_it_is_overruled(
+  base, inputs, whole, tmp_path
+):
+  half(base, inputs, tmp_path / 'w')
+  note = {'host': 'elsewhere', 'pid': 1, 'run': 'x', 'since': 'then'}
+  (tmp_path / 'w/checkpoints' / HOLDER).write_text(json.dumps(note))
+  with pytest.raises(InUseError, match='--force_unlock'):
+    finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  finetune.run(job(base), inputs, tmp_path / 'w', quiet=True, force=True)
+  assert_same(tmp_path / 'w', whole)
 
 
 def test_other_settings_are_refused_and_named(base, inputs, tmp_path):
