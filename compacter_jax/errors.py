@@ -54,6 +54,12 @@ class InUseError(StorageError):
   exit_code = 7
 
 
+class PeerError(CompacterError):
+  """Another process of the run is lost, stuck, absent or at work on something else."""
+
+  exit_code = 8
+
+
 class PreemptedError(CompacterError):
   """The run was asked to end and saved what it has; the same command goes on with it."""
 

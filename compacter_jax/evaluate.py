@@ -31,17 +31,23 @@ def predict(
   """The text that the model generates for each row, in the order of the split.
 
   steps: the most ids to generate; by default as many as the split's longest target needs.
-  place: lays a table of sources out on devices.
+  place: lays a table of sources out on devices; it is called before each batch.
   """
   out: list[str] = [''] * len(split)
-  waiting = []
-  for batch in eval_batches(split, batch_size):
-    ids = _generate(model, tuned, frozen, place(batch['source']), steps or split.target_width)
-    waiting.append((batch['rows'], ids))
-  for rows, ids in waiting:
+
+  def read(rows: np.ndarray, ids: jax.Array) -> None:
     for row, line in zip(rows, fetch(ids)):
       if row >= 0:
         out[row] = tokenizer.decode(line.tolist()).strip()
+
+  before = None
+  for batch in eval_batches(split, batch_size):
+    ids = _generate(model, tuned, frozen, place(batch['source']), steps or split.target_width)
+    if before:  # read while the device is at the next one
+      read(*before)
+    before = batch['rows'], ids
+  if before:
+    read(*before)
   return out
 
 

@@ -21,6 +21,7 @@ class Placement:
   Attributes:
     mesh: to be set (`jax.set_mesh`) while a step or a generation is traced.
     ways: among how many devices the rows of a batch are split.
+    share: which part of the rows this process gives, and of how many.
   """
 
   def __init__(self, mesh: Mesh, model: Model, frozen: Flat):
@@ -28,7 +29,7 @@ class Placement:
 
     Raises ConfigError where the mesh does not divide an array, with the sizes that would.
     """
-    self.mesh, self.ways = mesh, sharding.ways_of(mesh)
+    self.mesh, self.ways, self.share = mesh, sharding.ways_of(mesh), sharding.share(mesh)
     init = lambda weights: model.init(jax.random.key(0), weights)
     self._shapes = jax.eval_shape(init, dict(frozen))
     self._tuned = sharding.shardings(mesh, model.specs(frozen), self._shapes)
@@ -40,7 +41,7 @@ class Placement:
 
   def tuned(self, tuned: Tuned) -> Tuned:
     """What is trained on the mesh."""
-    return jax.device_put(tuned, self._tuned)
+    return sharding.lay(tuned, self._tuned)
 
   def state(self, tuned: Tuned, optimizer: optax.GradientTransformation, seed: int) -> train.State:
     """The state before the first step, on the mesh."""
@@ -60,7 +61,7 @@ class Placement:
     return train.State(self._tuned, opt, whole, whole)  # pyright: ignore
 
   def batch(self, batch: Mapping[str, Any]) -> dict[str, Array]:
-    """A batch on the mesh, its rows split; of several processes each gives its own rows."""
+    """A batch on the mesh, its rows split; of several processes each gives its `share`."""
     return sharding.shard_batch(self.mesh, batch)
 
   def table(self, table: np.ndarray) -> Array:

@@ -5,6 +5,7 @@ XLA places the computation and the communication. Methods name the dimensions of
 Specs, T5's weights are named here.
 """
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,19 +112,66 @@ def shardings(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
 
 def shard(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
   """Lays arrays out on the mesh; see `shardings`."""
-  return jax.device_put(arrays, shardings(mesh, declared, arrays))
+  return lay(arrays, shardings(mesh, declared, arrays))
+
+
+def lay(arrays: Tree, lies: Tree) -> Tree:
+  """Lays arrays out, of which every process has the same.  lies: a sharding for each."""
+  if jax.process_count() == 1:
+    return jax.device_put(arrays, lies)
+  # device_put would send all of each array to all processes, to compare it.
+  one = lambda array, how: jax.make_array_from_callback(
+    array.shape, how, lambda part: np.asarray(array)[part]
+  )
+  return jax.tree.map(one, arrays, lies)
+
+
+@functools.lru_cache(maxsize=4)
+def share(mesh: Mesh) -> tuple[int, int]:
+  """Which part of the rows of a batch this process gives, and of how many equal ones.
+
+  Raises ConfigError where a process has no device of the mesh.
+  """
+  rows: dict[int, set[int]] = {process: set() for process in range(jax.process_count())}
+  lies = NamedSharding(mesh, PartitionSpec(BATCH))
+  for device, (part,) in lies.devices_indices_map((ways_of(mesh),)).items():
+    rows.setdefault(device.process_index, set()).update(range(ways_of(mesh))[part])
+  if idle := [process for process, mine in rows.items() if not mine]:
+    raise ConfigError(
+      'Some processes of the run have no device of the mesh.',
+      where='mesh.devices',
+      expected=f'all {jax.device_count()} devices',
+      got=f'{mesh.size}, none of process {", ".join(map(str, idle))}',
+      fix='set mesh.devices=0, or start fewer processes',
+    )
+  return part_of(rows, jax.process_index(), ways_of(mesh))
+
+
+def part_of(rows: Mapping[int, set[int]], process: int, ways: int) -> tuple[int, int]:
+  """Which part of the rows a process gives, and of how many equal ones.
+
+  rows: which `ways`-ths of them lie on the devices of each process. Where these are no run of their
+  own, as when `tensor` crosses processes or devices are in another order, each gives all.
+  """
+  size = len(rows[process])
+  runs = [set(range(start, start + size)) for start in range(0, ways, size)]
+  if ways % size or any(each not in runs for each in rows.values()):
+    return 0, 1
+  return runs.index(rows[process]), len(runs)
 
 
 def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, Array]:
   """Splits the rows of a batch among all devices but those along `tensor`.
 
-  Where there are several processes each gives its own rows, of equally many.
+  Where there are several processes each gives its `share` of the rows.
   """
-  ways, processes = ways_of(mesh), jax.process_count()
+  (_, count), ways = share(mesh), ways_of(mesh)
+  lies, out = NamedSharding(mesh, PartitionSpec(BATCH)), {}
   for name, array in batch.items():
-    _check(len(array) * processes, ways, f'batch {name!r}', 'rows', ' x '.join(BATCH))
-  lies = NamedSharding(mesh, PartitionSpec(BATCH))
-  return {k: jax.make_array_from_process_local_data(lies, np.asarray(v)) for k, v in batch.items()}
+    _check(len(array) * count, ways, f'batch {name!r}', 'rows', ' x '.join(BATCH))
+    whole = len(array) * count, *array.shape[1:]
+    out[name] = jax.make_array_from_process_local_data(lies, np.asarray(array), whole)
+  return out
 
 
 def ways_of(mesh: Mesh) -> int:

@@ -11,25 +11,32 @@ from ml_collections import ConfigDict, config_flags
 
 from compacter_jax import settings
 from compacter_jax.errors import ConfigError
+from experiments import hosts
 from experiments.configs import read_config
 from experiments.guard import guarded
 
 
 def start(
-  main: Callable[[Any, Any], None],
+  main: Callable[..., None],
   doc: str | None,
   build: Callable[[dict[str, Any]], Any] | None = None,
   default: Path | None = None,
   writes: bool = True,
+  several: bool = False,
 ) -> None:
   """Parses --config and --workdir, checks every setting, and calls `main(job, workdir)`.
 
   build: makes the job of plain settings; by default that of a fine-tuning run.
   default: the config where none is given. writes: whether there must be a workdir.
+  several: whether it can run on several hosts; `main` is then told to `force` the folder as well.
   A CompacterError is printed and ends the program with the error's exit code.
   """
   config = config_flags.DEFINE_config_file('config', help_string='The experiment: a config file.')
   workdir = flags.DEFINE_string('workdir', None, 'The folder to fill; must hold no other run.')
+  if several:
+    hosts.define()
+    told = 'Go on though a process on another host says that it has the folder: it has ended.'
+    flags.DEFINE_boolean('force_unlock', False, told)
   if default and not any(re.match('--?config(=|$)', arg) for arg in sys.argv[1:]):
     sys.argv.append(f'--config={default}')
   sys.modules['__main__'].__doc__ = doc
@@ -52,7 +59,10 @@ def start(
       raise ConfigError('These are no flags.', got=' '.join(argv[1:]), fix='write --NAME=VALUE')
     from experiments import schema
 
-    main((build or schema.job)(_settings(config)), workdir.value)
+    place = hosts.wanted() if several else hosts.Hosts()
+    job = (build or schema.job)(_settings(config))
+    with hosts.joined(place):
+      main(job, workdir.value, **({'force': flags.FLAGS.force_unlock} if several else {}))
 
   # What is changed in a config can only be read after the config; ml_collections reads sys.argv.
   sys.argv[1:] = sorted(sys.argv[1:], key=lambda arg: not arg.lstrip('-').startswith('config='))

@@ -1,6 +1,7 @@
 """What is trained, scored on the rows of a run."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 from jax import Array
@@ -16,9 +17,20 @@ from experiments.schema import Job
 class Evaluation:
   """Generates answers on the mesh; to be called while that is set."""
 
-  def __init__(self, job: Job, inputs: Inputs, placement: Placement, frozen: Flat):
-    """frozen: the weights that are still read, on the mesh."""
+  def __init__(
+    self,
+    job: Job,
+    inputs: Inputs,
+    placement: Placement,
+    frozen: Flat,
+    between: Callable[[tuple[int, ...]], None] = lambda shape: None,
+  ):
+    """frozen: the weights that are still read, on the mesh.
+
+    between: is told the shape of each batch before it is begun, and may raise.
+    """
     self._job, self._inputs, self._placement, self._frozen = job, inputs, placement, frozen
+    self._between = between
 
   def score(self, tuned: Tuned, part: str) -> dict[str, float]:
     """The scores of a part, in percent."""
@@ -43,6 +55,7 @@ class Evaluation:
     return task, evaluate.predict(*args, size, steps, self._table)
 
   def _table(self, sources: np.ndarray) -> Array:
+    self._between(sources.shape)
     return self._placement.table(sources)
 
 

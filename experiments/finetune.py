@@ -1,14 +1,13 @@
 """One run from settings to results: read, check, train, evaluate, save."""
 
+import contextlib
 import dataclasses
 import functools
-import hashlib
 import itertools
-import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,33 +17,46 @@ from jax.sharding import Mesh
 
 import compacter_jax as cj
 from compacter_jax import data, optim, sharding, train
-from compacter_jax.checkpoints import Checkpoints
+from compacter_jax.checkpoints import Checkpoints, processes
 from compacter_jax.data.encoding import Encoded
 from compacter_jax.errors import PreemptedError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
 from compacter_jax.placement import Placement
-from experiments import folders, schema
+from experiments import agreement, folders, schema
 from experiments.console import Console
 from experiments.evaluation import Evaluation, majority
 from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
 from experiments.messages import announce, told
 from experiments.notes import Notes
-from experiments.preemption import Preemption
+from experiments.preemption import Asked, Preemption
+from experiments.reached import Reached, copied
 from experiments.schema import Job
+from experiments.watchdog import Watchdog
 
 CHECKPOINTS = 'checkpoints'
 SAMPLED = 200  # steps whose padding is counted
 
 
-def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> dict[str, Any]:
+def run(
+  job: Job,
+  inputs: Inputs,
+  workdir: str | Path,
+  quiet: bool = False,
+  preemption: Preemption | None = None,
+  force: bool = False,
+) -> dict[str, Any]:
   """Trains, evaluates and saves, or goes on where an earlier start of the same run was left.
+
+  Of several processes the first one writes and speaks; all of them see the folder.
+  preemption: that listens already. force: see `Checkpoints.claim`.
 
   Returns what results.json holds; for a run that has ended that is all that is done.
 
   Raises:
     ConfigError: before anything is written, where the mesh does not divide what it must.
+    PeerError: before anything is written, where processes are about to do different things.
     StorageError: the folder holds another run.
     PreemptedError: the process was asked to end, and all that was reached is saved.
   """
@@ -52,28 +64,27 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
   mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
   train.check_batch(job.batch_size, job.accumulate, sharding.ways_of(mesh))
   placement = Placement(mesh, inputs.model, inputs.frozen)
-  if results := folders.ended(out, plain, schema.FREE):
+  agreement.check(job, inputs)
+  if results := processes.first_says(lambda: folders.ended(out, plain, schema.FREE)):
     return results
-  checkpoints = Checkpoints(out / CHECKPOINTS, identity(job, inputs))
-  with checkpoints.claim(), jax.set_mesh(mesh), Preemption().listening() as preemption:
-    if not folders.begun(out, plain, schema.FREE):
-      folders.write_json(out / folders.CONFIG, plain)
-    finetuning = Finetuning(job, inputs, placement, checkpoints, preemption, out, quiet)
+  checkpoints = Checkpoints(out / CHECKPOINTS, agreement.identity(job, inputs))
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(checkpoints.claim(force))
+    stack.enter_context(jax.set_mesh(mesh))
+    preemption = preemption or stack.enter_context(Preemption().listening())
+    processes.first_says(lambda: _begin_folder(out, plain))
+    agreement.check_folder(out / folders.CONFIG)
+    watchdog = stack.enter_context(Watchdog(job.watchdog).watching())
+    asked = preemption, watchdog
+    finetuning = Finetuning(job, inputs, placement, checkpoints, *asked, out, quiet)
     results = finetuning.results()
-  shutil.rmtree(out / CHECKPOINTS)
+  processes.first_says(lambda: shutil.rmtree(out / CHECKPOINTS))
   return results
 
 
-def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
-  """What a checkpoint must be of to be gone on with."""
-  settled = {k: v for k, v in folders.flat(schema.as_config(job)) if k not in schema.FREE}
-  told = json.dumps(settled, sort_keys=True, default=str)
-  return {
-    'settings': hashlib.sha256(told.encode()).hexdigest()[:16],
-    'base': inputs.base,
-    'tokenizer': inputs.tokenizer.fingerprint,
-    **{f'{part} rows': split.fingerprint for part, split in inputs.splits.items()},
-  }
+def _begin_folder(out: Path, plain: dict[str, Any]) -> None:
+  if not folders.begun(out, plain, schema.FREE):
+    folders.write_json(out / folders.CONFIG, plain)
 
 
 class Finetuning:
@@ -86,22 +97,23 @@ class Finetuning:
     placement: Placement,
     checkpoints: Checkpoints,
     preemption: Preemption,
+    watchdog: Watchdog,
     out: Path,
     quiet: bool,
   ):
     self._job, self._inputs, self._placement, self._out = job, inputs, placement, out
-    self._checkpoints, self._preemption = checkpoints, preemption
+    self._checkpoints, self._preemption, self._watchdog = checkpoints, preemption, watchdog
     split = inputs.splits['train']
     self._total, self._every = lengths(job, len(split))
-    self._console = Console(self._total, quiet)
+    self._console = Console(self._total, quiet or not processes.is_first())
     self._batches = training(job, split, inputs.model.cfg.d_model, placement.ways)
     self._frozen = placement.weights(inputs.model.trim(inputs.frozen))
-    self._evaluation = Evaluation(job, inputs, placement, self._frozen)
+    self._evaluation = Evaluation(job, inputs, placement, self._frozen, self._between)
     self._history: list[train.Progress] = []
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
-    job, inputs, out = self._job, self._inputs, self._out
+    job, inputs = self._job, self._inputs
     batches, total = self._batches, self._total
     padding = {'useful_ids': batches.useful(min(total, SAMPLED)), 'lines': batches.height}
     self._console.say(announce(job, inputs, total, padding['useful_ids']))
@@ -112,20 +124,12 @@ class Finetuning:
     self._console.close()
     scores, intervals = {}, {}
     for part in 'validation', 'test':
-      scores[part], intervals[part] = self._evaluation.report(best, part)
-    notes = {'data': dataclasses.asdict(job.data), 'validation': scores['validation']}
-    cj.save(
-      out / 'adapter',
-      inputs.model,
-      best,
-      inputs.base,
-      inputs.tokenizer.fingerprint,
-      job.seed,
-      notes,
-    )
+      with self._until_asked(total):
+        scores[part], intervals[part] = self._evaluation.report(best, part)
+    seconds = {'train': trained - begin, 'evaluate': time.perf_counter() - trained}
     speeds = [each.examples_per_second for each in self._history]
     waited = [each.waited for each in self._history]
-    results = {
+    told = {
       'task': inputs.task.name,
       **scores,
       'intervals': intervals,
@@ -136,10 +140,9 @@ class Finetuning:
       'truncated': {part: split.truncated for part, split in inputs.splits.items()},
       'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
       'parameters': inputs.parameters(),
-      'adapter_bytes': (out / 'adapter' / 'adapter.safetensors').stat().st_size,
       'steps': total,
       'since_step': first,  # what follows is of the last start of the run, from that step
-      'seconds': {'train': trained - begin, 'evaluate': time.perf_counter() - trained},
+      'seconds': seconds,
       'examples_per_second': float(np.median(speeds)) if speeds else None,
       'batching': padding | {'waited': float(np.mean(waited)) if waited else None},
       'position': batches.position(total),
@@ -147,15 +150,24 @@ class Finetuning:
       'versions': versions(),
       'device': jax.devices()[0].device_kind,
     }
-    folders.write_json(out / folders.RESULTS, results)
-    return results
+    return processes.first_says(lambda: self._written(best, told))
 
-  def _begin(self) -> 'Reached':
+  def _written(self, best: Tuned, told: dict[str, Any]) -> dict[str, Any]:
+    """The adapter and the results in the folder."""
+    job, inputs, folder = self._job, self._inputs, self._out / 'adapter'
+    notes = {'data': dataclasses.asdict(job.data), 'validation': told['validation']}
+    base, tokenizer = inputs.base, inputs.tokenizer.fingerprint
+    cj.save(folder, inputs.model, best, base, tokenizer, job.seed, notes)
+    told |= {'adapter_bytes': (folder / 'adapter.safetensors').stat().st_size}
+    folders.write_json(self._out / folders.RESULTS, told)
+    return told
+
+  def _begin(self) -> Reached:
     """Where the run stands: at its newest checkpoint, or before the first step."""
     model, placement = self._inputs.model, self._placement
     tuned = model.init(jax.random.key(self._job.seed), self._inputs.frozen)
     state = placement.state(tuned, optim.build(self._job.optim, self._total), self._job.seed)
-    fresh = Reached(0, state, copied(state.tuned), None, [], 0)
+    fresh = Reached(0, state, copied(state.tuned), None, [], 0, False)
     found = self._checkpoints.restore({'state': state, 'best': state.tuned})
     if found is None:
       return fresh
@@ -164,46 +176,57 @@ class Finetuning:
     about = found.about
     self._console.say(f'going on from step {found.step}')
     step = self._batches.resumed(about['position'])
-    kept = about['best_score'], about['pending'], about['notes']
+    kept = about['best_score'], about['pending'], about['notes'], about.get('due', False)
     return Reached(step, found.state['state'], found.state['best'], *kept)
 
-  def _train(self, reached: 'Reached') -> Tuned:
+  def _train(self, reached: Reached) -> Tuned:
     """The best arrays by the average on validation rows."""
-    job, total, hosts = self._job, self._total, (jax.process_index(), jax.process_count())
+    job, total, placement = self._job, self._total, self._placement
     unit = dataclasses.replace(job.optim, rate=1.0)
-    step = _program(self._inputs.model, unit, total, job.accumulate, self._placement.mesh)
+    step = _program(self._inputs.model, unit, total, job.accumulate, placement.mesh)
     state, best, best_score = reached.state, reached.best, reached.best_score
     spans = total, self._every, job.save_every
-    with Notes(self._out, reached.notes) as notes:
+    with Notes(self._out, reached.notes, processes.is_first()) as notes:
 
       def report(progress: train.Progress) -> None:
+        # Of several processes each knows its own examples only.
+        speed = job.batch_size / progress.seconds_per_step
+        progress = dataclasses.replace(progress, examples_per_second=speed)
         self._history.append(progress)
         notes.add(**dataclasses.asdict(progress))
         self._console.show(progress)
 
-      def save(at: int) -> None:
+      def save(at: int, due: bool = False) -> None:
         pending = loop.pending()
         notes.settle()
-        about = {'position': self._batches.position(at), 'best_score': best_score}
+        about = {'position': self._batches.position(at), 'best_score': best_score, 'due': due}
         about |= {'pending': pending, 'notes': notes.count}
         self._checkpoints.save(at, {'state': state, 'best': best}, about)
 
-      batches = self._batches.stream(reached.step, *hosts)
-      place, pending = self._placement.batch, reached.pending
-      args = step, self._frozen, batches, total, report, job.log_every, place, pending
+      def evaluate(at: int) -> None:
+        nonlocal best, best_score
+        with self._until_asked(at, lambda: save(at, due=True)):
+          scores = self._evaluation.score(state.tuned, 'validation')
+        notes.add(step=at, validation=scores)
+        self._console.say(f'step {at}: validation {told(scores)}')
+        # The first evaluation counts even if it is the worst possible, or no number.
+        if best_score is None or scores['average'] > best_score:
+          best, best_score = copied(state.tuned), scores['average']
+
+      batches = self._batches.stream(reached.step, *placement.share)
+      watched, pending = self._watchdog.steps(step), reached.pending
+      args = watched, self._frozen, batches, total, report, job.log_every, placement.batch, pending
       loop = train.Loop(*args)
+      if reached.due:
+        evaluate(reached.step)
       for start, until, due in train.stops(reached.step, *spans):
         state, came = loop.run(state, start, until, self._asked_before(start))
+        self._watchdog.rest()
         if came < until:
           save(came)
           self._leave(came)
         if due:
-          scores = self._evaluation.score(state.tuned, 'validation')
-          notes.add(step=until, validation=scores)
-          self._console.say(f'step {until}: validation {told(scores)}')
-          # The first evaluation counts even if it is the worst possible, or no number.
-          if best_score is None or scores['average'] > best_score:
-            best, best_score = copied(state.tuned), scores['average']
+          evaluate(until)
         save(until)
     return sharding.fetch(best)
 
@@ -211,6 +234,25 @@ class Finetuning:
     """Whether the run is to end before the next step, step by step."""
     steps = itertools.count(start)
     return lambda: self._preemption(next(steps))
+
+  def _between(self, shape: tuple[int, ...]) -> None:
+    """Before each batch of an evaluation.  Raises Asked."""
+    self._watchdog.rest()
+    if self._preemption(self._at):
+      raise Asked
+    self._watchdog.begin('batch of an evaluation', shape)
+
+  @contextlib.contextmanager
+  def _until_asked(self, step: int, save: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """An evaluation behind a step, given up when the run is asked to end; it is made again."""
+    self._at = step
+    try:
+      yield
+    except Asked:
+      save()
+      self._leave(step)
+    finally:
+      self._watchdog.rest()
 
   def _leave(self, step: int) -> None:
     self._checkpoints.wait()
@@ -220,29 +262,6 @@ class Finetuning:
       got='all of it is saved',
       fix='the same command goes on with it',
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Reached:
-  """Where a run stands.
-
-  Attributes:
-    step, state: steps taken, and what they made.
-    best, best_score: the arrays that were best on validation rows; None before the first look.
-    pending: steps that are not reported. notes: lines of metrics.jsonl.
-  """
-
-  step: int
-  state: train.State
-  best: Tuned
-  best_score: float | None
-  pending: list[list[float]]
-  notes: int
-
-
-def copied(tuned: Tuned) -> Tuned:
-  """Arrays that stay when those of a state are given up."""
-  return jax.tree.map(jax.numpy.copy, tuned)
 
 
 def lengths(job: Job, rows: int) -> tuple[int, int]:

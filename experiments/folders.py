@@ -26,7 +26,7 @@ def begun(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) ->
   except (OSError, ValueError) as error:
     raise StorageError('These settings cannot be read.', where=str(path), got=str(error)) from error
   given, found = (dict(flat(json.loads(json.dumps(each)))) for each in (plain, found))
-  if given.keys() != found.keys():
+  if given.keys() - set(free) != found.keys() - set(free):
     raise StorageError(
       'This folder holds a run of another command or version.',
       where=str(path),

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from compacter_jax.errors import CompacterError
 
@@ -17,8 +18,20 @@ def guarded(work: Callable[[], None]) -> None:
     finally:  # absl ends the program by itself
       sys.stdout.flush()
   except CompacterError as error:
-    print(f'\n{type(error).__name__}: {error}', file=sys.stderr)
+    _tell(error)
     sys.exit(error.exit_code)
   except BrokenPipeError:  # `| head` has seen enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(BROKEN_PIPE)
+
+
+def end(error: CompacterError) -> NoReturn:
+  """Ends the process at once, from any thread, whatever the others wait for."""
+  _tell(error)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(error.exit_code)
+
+
+def _tell(error: CompacterError) -> None:
+  print(f'\n{type(error).__name__}: {error}', file=sys.stderr)

@@ -13,7 +13,7 @@ import compacter_jax as cj
 
 def peak_bytes() -> int:
   """The largest memory so far: of the device if it tells, else of this process."""
-  stats = jax.devices()[0].memory_stats()
+  stats = jax.local_devices()[0].memory_stats()
   if stats:
     return stats['peak_bytes_in_use']
   unit = 1 if sys.platform == 'darwin' else 1024

@@ -17,7 +17,11 @@ class Notes:
     count: how many lines there are.
   """
 
-  def __init__(self, folder: Path, count: int = 0):
+  def __init__(self, folder: Path, count: int = 0, writes: bool = True):
+    """writes: whether this process does; others of the run only count."""
+    self.count, self._file = count, None
+    if not writes:
+      return
     path = folder / LINES
     before = path.read_bytes().split(b'\n')[:count] if count else []
     with tensor_file.atomic(path) as file:
@@ -27,16 +31,19 @@ class Notes:
 
   def add(self, **values: Any) -> None:
     """One line."""
-    self._file.write(json.dumps(values) + '\n')
-    self._file.flush()
+    if self._file:
+      self._file.write(json.dumps(values) + '\n')
+      self._file.flush()
     self.count += 1
 
   def settle(self) -> None:
     """All lines are on the disk."""
-    os.fsync(self._file.fileno())
+    if self._file:
+      os.fsync(self._file.fileno())
 
   def __enter__(self) -> 'Notes':
     return self
 
   def __exit__(self, *_: object) -> None:
-    self._file.close()
+    if self._file:
+      self._file.close()

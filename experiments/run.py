@@ -6,21 +6,29 @@
 Every setting of `experiments/configs/base.py` and of the method can be changed by
 --config.NAME=VALUE. W receives config.json, metrics.jsonl, results.json and adapter/.
 The scores at the end are told with 95 % intervals of a bootstrap of the rows.
+
+On several hosts that share W, start the same command on each with --hosts=auto, or, where JAX does
+not find them by itself, with --coordinator=HOST:PORT --processes=N --process=I.
 """
 
 from experiments import commandline
 
 
-def main(job, workdir: str) -> None:
-  """Runs a checked job."""
+def main(job, workdir: str, force: bool = False) -> None:
+  """Runs a checked job.  force: see `Checkpoints.claim`."""
+  from compacter_jax.checkpoints import processes
   from experiments import finetune, messages
   from experiments.inputs import read_inputs
+  from experiments.preemption import Preemption
 
-  results = finetune.run(job, read_inputs(job), workdir)
+  with Preemption().listening() as preemption:
+    results = finetune.run(job, read_inputs(job), workdir, preemption=preemption, force=force)
+  if not processes.is_first():
+    return
   for part in 'validation', 'test':
     print(f'{part}: {messages.told(results[part], results["intervals"][part])}')
   print(f'adapter: {workdir}/adapter ({results["adapter_bytes"]:,} bytes of arrays)')
 
 
 if __name__ == '__main__':
-  commandline.start(main, __doc__)
+  commandline.start(main, __doc__, several=True)

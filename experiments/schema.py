@@ -107,6 +107,7 @@ class Job:
   eval_every: int
   save_every: int
   log_every: int
+  watchdog: float
   mesh: Mesh
   data: Data
   optim: Optim
@@ -117,7 +118,7 @@ class Job:
     for field in 'batch_size', 'accumulate', 'eval_batch_size', 'log_every':
       within(field, getattr(self, field), 1)
     within('seed', self.seed, 0, SEEDS - 1)
-    for field in 'steps', 'epochs', 'eval_every', 'save_every':
+    for field in 'steps', 'epochs', 'eval_every', 'save_every', 'watchdog':
       within(field, getattr(self, field), 0)
     if not self.steps and not self.epochs:
       raise ConfigError(
@@ -140,11 +141,14 @@ def job(config: Mapping[str, Any]) -> Job:
   return settings.build(Job, values, 'config')
 
 
+# Settings that may even differ between the hosts of a run.
+LOCAL = 'model', 'tokenizer', 'data.dir', 'data.source', 'data.cache'
+
 # Settings that a run may be gone on with other values of: they change no result but by rounding,
 # or what they change is checked by a hash. Of all others the run must have the same.
 FREE = (
-  *('model', 'tokenizer', 'data.dir', 'data.source', 'data.cache'),
-  *('remat', 'unroll', 'eval_batch_size', 'save_every'),
+  *LOCAL,
+  *('remat', 'unroll', 'eval_batch_size', 'save_every', 'watchdog'),
   *('mesh.data', 'mesh.fsdp', 'mesh.tensor', 'mesh.devices'),
 )
 

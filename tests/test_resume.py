@@ -1,65 +1,32 @@
 """A fine-tuning run that is interrupted ends with the very bits of one that is not."""
 
+import itertools
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from compacter_jax import t5, tensor_file, train
+from compacter_jax import train
 from compacter_jax.checkpoints import Checkpoints
-from compacter_jax.errors import NumericsError, PreemptedError, StorageError
+from compacter_jax.checkpoints.layout import HOLDER
+from compacter_jax.errors import InUseError, NumericsError, PreemptedError, StorageError
 from experiments import finetune, folders, schema
-from experiments.configs import HERE, read_config
+from experiments.configs import read_config
 from experiments.evaluation import Evaluation
 from experiments.inputs import read_inputs
 from experiments.preemption import Preemption
-from tests.conftest import save_small
-
-SPEEDS = 'examples_per_second', 'seconds_per_step', 'waited'
-ROOT = Path(__file__).parents[1]
-
+from tests.runs import CHANGES, CONFIG, Command, assert_same, job, notes, save_base
 
 pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.fixture(scope='module')
 def base(tmp_path_factory):
-  """A small T5 with the shipped vocabulary, in Hugging Face's format."""
-  folder = tmp_path_factory.mktemp('base')
-  sizes = {'d_model': 32, 'd_kv': 8, 'd_ff': 16, 'heads': 2}
-  cfg = t5.Config(vocab=8_192, encoder_layers=1, decoder_layers=1, dropout=0.1, **sizes)
-  return save_small(folder, cfg)
-
-
-CHANGES = {
-  'data.task': 'quickstart',
-  'data.max_train': 20,  # so that a batch of 8 runs over the border of an epoch
-  'data.max_validation': 16,
-  'data.max_test': 16,
-  'batch_size': 8,
-  'accumulate': 2,
-  'steps': 11,
-  'eval_every': 4,
-  'save_every': 3,
-  'log_every': 2,
-  'optim.warmup': 1,
-  'mesh.devices': 1,
-  'method.adapters.width': 8,
-}
-
-
-def job(base, **changes):
-  config = read_config(HERE / 'compacter.py')
-  config.update_from_flattened_dict(CHANGES | changes | {'model': str(base)})
-  return schema.job(config.to_dict())
+  return save_base(tmp_path_factory.mktemp('base'))
 
 
 @pytest.fixture(scope='module')
@@ -74,24 +41,6 @@ def whole(base, inputs, tmp_path_factory):
   with jax.numpy_dtype_promotion('standard'):
     finetune.run(job(base), inputs, out, quiet=True)
   return out
-
-
-def notes(folder):
-  """The lines of metrics.jsonl but for the speeds, which differ from run to run."""
-  lines = (folder / 'metrics.jsonl').read_text().splitlines()
-  return [{k: v for k, v in json.loads(line).items() if k not in SPEEDS} for line in lines]
-
-
-def assert_same(folder, whole):
-  assert notes(folder) == notes(whole)
-  arrays = [tensor_file.read(each / 'adapter/adapter.safetensors') for each in (folder, whole)]
-  assert arrays[0].keys() == arrays[1].keys()
-  for name in arrays[0]:
-    assert arrays[0][name].tobytes() == arrays[1][name].tobytes(), name
-  told = [json.loads((each / 'results.json').read_text()) for each in (folder, whole)]
-  for name in 'validation', 'test', 'intervals', 'position':
-    assert told[0][name] == told[1][name]
-  assert not (folder / 'checkpoints').exists()
 
 
 class Killed(BaseException):
@@ -159,18 +108,34 @@ def test_a_run_that_is_killed_again_and_again_gets_there(
   assert_same(tmp_path / 'w', whole)
 
 
-@pytest.mark.parametrize('at', range(1, 11))
-def test_asked_to_end_before_any_step_it_saves_that_step(
-  at, base, inputs, whole, tmp_path, monkeypatch
-):
+# It looks before each of 11 steps, and before each batch of 3 evaluations and 2 reports.
+@pytest.mark.parametrize('look', range(16))
+def test_asked_to_end_at_any_look_it_saves_all(look, base, inputs, whole, tmp_path, monkeypatch):
+  looks = itertools.count()
   with monkeypatch.context() as patch:
-    patch.setattr(Preemption, '__call__', lambda self, step: step == at)
+    patch.setattr(Preemption, '__call__', lambda self, step: next(looks) == look)
     with pytest.raises(PreemptedError, match='asked to end') as caught:
       finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
   assert caught.value.exit_code == 75
-  assert f'step {at} of 11' in str(caught.value)
+  assert next(looks) == look + 1
+  at = re.search(r'step (\d+) of 11', str(caught.value))[1]
   assert (tmp_path / f'w/checkpoints/{at}').is_dir()
   finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  assert_same(tmp_path / 'w', whole)
+
+
+def test_asked_in_an_evaluation_it_does_not_finish_it(base, inputs, whole, tmp_path, monkeypatch):
+  """Of four batches the second one is not begun, and all four are made when the run goes on."""
+  small, tables = job(base, eval_batch_size=4), []
+  real = Evaluation._table
+  monkeypatch.setattr(Evaluation, '_table', lambda *args: tables.append(1) or real(*args))
+  looks = itertools.count()
+  with monkeypatch.context() as patch, pytest.raises(PreemptedError, match='step 4 of 11'):
+    patch.setattr(Preemption, '__call__', lambda self, step: next(looks) == 5)
+    finetune.run(small, inputs, tmp_path / 'w', quiet=True)
+  assert len(tables) == 2  # the second one was about to be laid out
+  finetune.run(small, inputs, tmp_path / 'w', quiet=True)
+  assert len(tables) == 2 + 5 * 4
   assert_same(tmp_path / 'w', whole)
 
 
@@ -187,6 +152,18 @@ def half(base, inputs, out):
   with pytest.MonkeyPatch.context() as patch, pytest.raises(PreemptedError):
     patch.setattr(Preemption, '__call__', lambda self, step: step == 5)
     finetune.run(job(base), inputs, out, quiet=True)
+
+
+def test_the_note_of_a_process_on_another_host_holds_until_it_is_overruled(
+  base, inputs, whole, tmp_path
+):
+  half(base, inputs, tmp_path / 'w')
+  note = {'host': 'elsewhere', 'pid': 1, 'run': 'x', 'since': 'then'}
+  (tmp_path / 'w/checkpoints' / HOLDER).write_text(json.dumps(note))
+  with pytest.raises(InUseError, match='--force_unlock'):
+    finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  finetune.run(job(base), inputs, tmp_path / 'w', quiet=True, force=True)
+  assert_same(tmp_path / 'w', whole)
 
 
 def test_other_settings_are_refused_and_named(base, inputs, tmp_path):
@@ -220,7 +197,7 @@ def test_a_run_goes_on_with_other_devices(base, inputs, whole, tmp_path):
 
 def test_every_setting_is_either_free_or_not():
   """A name in FREE that no setting has would guard nothing."""
-  config = schema.as_config(schema.job(read_config(HERE / 'compacter.py').to_dict()))
+  config = schema.as_config(schema.job(read_config(CONFIG).to_dict()))
   assert set(schema.FREE) <= {name for name, _ in folders.flat(config)}
 
 
@@ -243,42 +220,10 @@ def test_steps_that_are_not_finite_are_not_saved(base, inputs, tmp_path):
   assert not [path.name for path in (tmp_path / 'w/checkpoints').iterdir() if path.name.isdigit()]
 
 
-class Command:
-  """`experiments.run` in a process of its own, whose output goes to a file."""
-
-  def __init__(self, base, out, log):
-    flags = [f'--config.{k}={v}' for k, v in (CHANGES | {'model': base, 'steps': 60}).items()]
-    python = [sys.executable, '-m', 'experiments.run', f'--config={HERE / "compacter.py"}']
-    env = os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
-    self._log = log
-    with log.open('w') as file:
-      args = {'stdout': file, 'stderr': subprocess.STDOUT, 'cwd': ROOT, 'env': env}
-      self._process = subprocess.Popen([*python, *flags, f'--workdir={out}'], **args)
-
-  def until(self, pattern):
-    """Waits for a line."""
-    while not re.search(pattern, self.told(), re.MULTILINE):
-      assert self._process.poll() is None, f'ended before {pattern}: {self.told()}'
-      time.sleep(0.05)
-
-  def told(self):
-    return self._log.read_text()
-
-  def send(self, number):
-    self._process.send_signal(number)
-
-  def ended(self):
-    """The exit code; a process that hangs is ended."""
-    try:
-      return self._process.wait(timeout=180)
-    finally:
-      self._process.kill()
-      self._process.wait()
-
-
 def test_signals_end_a_process_with_everything_saved(base, tmp_path):
   """A real one: SIGTERM ends it within seconds, SIGKILL at any time, and it goes on from both."""
-  begin = lambda name, n: Command(base, tmp_path / name, tmp_path / f'{name}{n}.log')
+  changes = CHANGES | {'model': base, 'steps': 60}
+  begin = lambda name, n: Command(changes, tmp_path / name, tmp_path / f'{name}{n}.log')
   whole = begin('whole', 1)
   asked = begin('w', 1)
   asked.until(r'^step 1\d/60')

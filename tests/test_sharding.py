@@ -127,3 +127,20 @@ def test_a_dimension_that_does_not_divide_is_told_what_does():
 def test_a_path_that_is_not_t5s_is_an_error():
   with pytest.raises(AssertionError, match='matches 0 patterns'):
     sharding.t5_axes(['encoder/layers/ffn/w2/kernel'])
+
+
+@pytest.mark.parametrize(
+  ('rows', 'parts'),
+  [
+    ([{0, 1, 2, 3}], [(0, 1)]),
+    ([{0, 1}, {2, 3}], [(0, 2), (1, 2)]),
+    ([{2, 3}, {0, 1}], [(1, 2), (0, 2)]),
+    ([{0, 1}, {0, 1}, {2, 3}, {2, 3}], [(0, 2), (0, 2), (1, 2), (1, 2)]),  # tensor over two hosts
+    ([{0, 1, 2, 3}] * 2, [(0, 1)] * 2),
+    ([{0, 2}, {1, 3}], [(0, 1)] * 2),
+    ([{0, 1, 2}, {3}], [(0, 1)] * 2),
+  ],
+)
+def test_processes_give_the_rows_of_their_devices_or_all(rows, parts):
+  given = [sharding.part_of(dict(enumerate(rows)), k, 4) for k in range(len(rows))]
+  assert given == parts

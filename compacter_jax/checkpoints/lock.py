@@ -83,7 +83,7 @@ def _note_of_another(folder: Path) -> dict[str, Any] | None:
 def _in_use(folder: Path, note: dict[str, Any] | None) -> InUseError:
   fix = 'wait until it ends, or take another folder'
   if note and note.get('host') != socket.gethostname():
-    fix += '; if it has ended, claim with force=True'
+    fix += '; if it has ended, claim with force=True, which is --force_unlock'
   elif note and not _alive(note.get('pid')):
     fix = 'it has ended, but a process that it started has not: end that one'
   return InUseError(

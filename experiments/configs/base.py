@@ -48,6 +48,9 @@ def get_config() -> ConfigDict:
   config.save_every = 200
   # Steps between reports of the loss.
   config.log_every = 20
+  # Seconds after which a step, or a batch of an evaluation, that takes ten times as long as usual
+  # ends the process: it hangs. 0 is never.
+  config.watchdog = 300.0
 
   config.mesh = ConfigDict()
   # How devices are arranged. Batches are split over data and fsdp, weights over fsdp and tensor;

@@ -1,0 +1,222 @@
+"""A run over two hosts: the same numbers as on one, and no way to end that loses work.
+
+Two processes with two devices each. What befalls one of them it does to itself, at a given look for
+a wish to end, so that nothing depends on how fast the machine is.
+"""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from compacter_jax.checkpoints import manifest
+from experiments import finetune
+from experiments.inputs import read_inputs
+from tests.runs import CHANGES, Command, adapter, job, notes, results, save_base
+
+PROGRAM = """
+import json, os, signal, sys, time
+from pathlib import Path
+from compacter_jax import evaluate
+from experiments import commandline, run
+from experiments.preemption import Preemption
+
+plan, log, out = json.loads(os.environ['PLAN']), Path(os.environ['LOG']), os.environ['OUT']
+real_look, real_score, looks, written = Preemption.__call__, evaluate.score, [], []
+
+def look(self, step):
+  looks.append(step)
+  if len(looks) == plan['look']:
+    os.kill(os.getpid(), plan['signal'])
+    while plan['signal'] == signal.SIGTERM and 'SIGTERM caught' not in log.read_text():
+      time.sleep(0.05)  # JAX looks for it once a second
+  return real_look(self, step)
+
+def score(task, predictions, split):
+  print('predicted', json.dumps(predictions), flush=True)
+  return real_score(task, predictions, split)
+
+def audit(event, args):
+  if event == 'open' and isinstance(args[0], str) and args[0].startswith(out):
+    if set(args[1] or '') & set('wax+') and not args[0].startswith(out + '/checkpoints'):
+      print('wrote', args[0], flush=True)
+
+Preemption.__call__, evaluate.score = look, score
+sys.addaudithook(audit)
+commandline.start(run.main, run.__doc__, several=True)
+"""
+# 24 steps with an evaluation after every 8 of them, each of 61 rows in 16 batches of 4.
+SETTINGS = CHANGES | {
+  'steps': 24,
+  'eval_every': 8,
+  'eval_batch_size': 4,
+  'data.max_validation': 61,
+  'mesh.devices': 0,
+  'watchdog': 60.0,
+}
+HEARTBEAT = 5
+NEVER = {'look': 0, 'signal': 0}
+
+
+pytestmark = pytest.mark.usefixtures('standard_promotion')
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+  """A folder with a T5, and what programs are kept in."""
+  folder = tmp_path_factory.mktemp('hosts')
+  save_base(folder / 'base')
+  return folder
+
+
+def settings(place):
+  return {k: v for k, v in SETTINGS.items()} | {'model': str(place / 'base')}
+
+
+@pytest.fixture(scope='module')
+def one(place):
+  """The folder of a run in one process on four devices."""
+  alone(place, place / 'one', devices=4)
+  return place / 'one'
+
+
+def alone(place, out, devices):
+  """The run in this process, begun or gone on with."""
+  own = {k: v for k, v in settings(place).items() if k != 'model'}
+  own |= {'mesh.devices': devices, 'eval_batch_size': 64}
+  mine = job(place / 'base', **own)
+  with jax.numpy_dtype_promotion('standard'):
+    finetune.run(mine, read_inputs(mine), out, quiet=True)
+
+
+class Pair:
+  """Both processes of a run."""
+
+  def __init__(self, place, out, name, plans=(NEVER, NEVER), changes=({}, {})):
+    with socket.create_server(('localhost', 0)) as free:
+      address = f'localhost:{free.getsockname()[1]}'
+    self.both = []
+    for process in range(2):
+      log = place / f'{name}{process}.log'
+      env = {
+        'PLAN': json.dumps(plans[process]),
+        'LOG': str(log),
+        'OUT': str(out),
+        'JAX_NUM_CPU_DEVICES': '2',
+        'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+        'JAX_COMPILATION_CACHE_DIR': str(place / 'programs'),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+        'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+      }
+      flags = [f'--coordinator={address}', '--processes=2', f'--process={process}']
+      flags += [f'--heartbeat_seconds={HEARTBEAT}']
+      mine = settings(place) | changes[process]
+      self.both.append(Command(mine, out, log, ('-c', PROGRAM), flags, env))
+
+  def __enter__(self):
+    return self.both
+
+  def __exit__(self, *_):
+    for each in self.both:
+      each.kill()
+
+
+def predictions(command):
+  """What was predicted, evaluation by evaluation."""
+  return [json.loads(text) for text in re.findall(r'predicted (.*)', command.told())]
+
+
+def assert_near(folder, other):
+  """The same lines and arrays, but for rounding."""
+  assert len(notes(folder)) == len(notes(other))
+  for mine, its in zip(notes(folder), notes(other)):
+    assert mine.keys() == its.keys() and mine['step'] == its['step']
+    if 'loss' in mine:
+      np.testing.assert_allclose(mine['loss'], its['loss'], rtol=1e-5)
+    else:
+      assert mine == its
+  arrays = adapter(folder), adapter(other)
+  assert arrays[0].keys() == arrays[1].keys()
+  for name in arrays[0]:
+    np.testing.assert_allclose(arrays[0][name], arrays[1][name], atol=5e-5, err_msg=name)
+  for name in 'test', 'validation', 'position', 'rows':
+    assert results(folder)[name] == results(other)[name]
+
+
+def test_two_processes_train_and_evaluate_as_one_does(place, one):
+  out = place / 'two'
+  with Pair(place, out, 'two') as (first, second):
+    assert [first.ended(), second.ended()] == [0, 0], first.told() + second.told()
+  assert_near(out, one)
+  # Every row is predicted once on both: 61 validation rows at four evaluations, 16 test rows.
+  assert [len(each) for each in predictions(second)][:4] == [61] * 4
+  assert predictions(first) == predictions(second)
+  written = re.findall(r'^wrote (.*)', first.told(), re.MULTILINE)
+  assert {path.rpartition('/')[2].split('.')[0] for path in written} >= {'metrics'}
+  assert 'wrote' not in second.told()
+  mine = re.compile('predicted|Gloo|peer ranks')  # of this test, and of a library
+  assert not [line for line in second.told().splitlines() if line and not mine.search(line)]
+  assert not (out / 'checkpoints').exists()
+
+
+def test_no_end_of_a_process_loses_work(place, one):
+  out, term, kill, stop = place / 'w', signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP
+  # The ninth look is before the second batch of the first evaluation.
+  asked = {'look': 10, 'signal': term}
+  with Pair(place, out, 'asked', (NEVER, asked)) as (first, second):
+    assert [first.ended(), second.ended()] == [75, 75], first.told() + second.told()
+  for each in first, second:
+    assert 'step 8 of 24' in each.told()
+  assert not any('validation' in note for note in notes(out))
+  assert manifest.read(out / 'checkpoints/8' / manifest.NAME).about['due']
+
+  # The evaluation is made again: 16 looks, and those before steps 8 to 10.
+  lost = {'look': 19, 'signal': kill}
+  with Pair(place, out, 'killed', (NEVER, lost)) as (first, second):
+    assert second.ended() == -kill, second.told()
+    gone = time.monotonic()
+    assert first.ended() == 8, first.told()
+    assert time.monotonic() - gone < 6 * HEARTBEAT  # 2 on a machine that is not busy
+    assert 'going on from step 8' in first.told()
+    assert re.search(r'PeerError.*\n  where: process 1 \(', first.told()), first.told()
+
+  with Pair(place, out, 'coordinator', (lost, NEVER)) as (first, second):
+    assert first.ended() == -kill, first.told()
+    assert second.ended() == 8, second.told()
+    assert re.search(r'PeerError.*\n  where: process 0 \(', second.told()), second.told()
+
+  stuck = {'look': 4, 'signal': stop}
+  with Pair(place, out, 'stopped', (stuck, NEVER)) as (first, second):
+    assert second.ended() == 8, second.told()
+    assert re.search(r'PeerError.*\n  where: process 0 \(', second.told()), second.told()
+
+  shutil.copytree(out, place / 'on_one')
+  alone(place, out, devices=4)
+  assert_near(out, one)
+  alone(place, place / 'on_one', devices=1)
+  assert_near(place / 'on_one', one)
+
+
+def test_processes_that_differ_do_not_begin(place):
+  changes = {}, {'optim.rate': 0.5}
+  with Pair(place, place / 'other', 'other', changes=changes) as (first, second):
+    assert [first.ended(), second.ended()] == [8, 8], first.told() + second.told()
+  host = socket.gethostname()
+  for each in first, second:
+    assert 'where: config.optim.rate' in each.told()
+    assert f'process 0 ({host}): 0.003; process 1 ({host}): 0.5' in each.told()
+  assert not (place / 'other').exists()
+
+
+def test_a_process_that_fails_alone_ends_the_other_one(place):
+  changes = {}, {'model': str(place / 'nothing')}
+  with Pair(place, place / 'alone', 'alone', changes=changes) as (first, second):
+    assert [second.ended(), first.ended()] == [4, 8], first.told() + second.told()
+  assert re.search(r'PeerError: .* failed.\n  where: process 1 \(.*\n  got: Weig', first.told())
+  assert not (place / 'alone').exists()
