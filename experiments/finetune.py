@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import hashlib
 import itertools
-import json
 import math
 import shutil
 import time
@@ -18,6 +16,7 @@ from jax.sharding import Mesh
 
 import compacter_jax as cj
 from compacter_jax import data, optim, sharding, train
+from compacter_jax.adapter_file import ARRAYS, DESCRIPTION
 from compacter_jax.checkpoints import Checkpoints
 from compacter_jax.data.encoding import Encoded
 from compacter_jax.errors import PreemptedError
@@ -30,11 +29,13 @@ from experiments.evaluation import Evaluation, majority
 from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
 from experiments.messages import announce, told
-from experiments.notes import Notes
+from experiments.notes import LINES, Notes
 from experiments.preemption import Preemption
 from experiments.schema import Job
 
-CHECKPOINTS = 'checkpoints'
+CHECKPOINTS, ADAPTER = 'checkpoints', 'adapter'
+# What a run leaves beside its results.
+FILES = folders.CONFIG, LINES, f'{ADAPTER}/{DESCRIPTION}', f'{ADAPTER}/{ARRAYS}'
 SAMPLED = 200  # steps whose padding is counted
 
 
@@ -66,10 +67,8 @@ def run(job: Job, inputs: Inputs, workdir: str | Path, quiet: bool = False) -> d
 
 def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
   """What a checkpoint must be of to be gone on with."""
-  settled = {k: v for k, v in folders.flat(schema.as_config(job)) if k not in schema.FREE}
-  told = json.dumps(settled, sort_keys=True, default=str)
   return {
-    'settings': hashlib.sha256(told.encode()).hexdigest()[:16],
+    'settings': folders.settings_hash(schema.as_config(job), schema.FREE),
     'base': inputs.base,
     'tokenizer': inputs.tokenizer.fingerprint,
     **{f'{part} rows': split.fingerprint for part, split in inputs.splits.items()},
@@ -115,7 +114,7 @@ class Finetuning:
       scores[part], intervals[part] = self._evaluation.report(best, part)
     notes = {'data': dataclasses.asdict(job.data), 'validation': scores['validation']}
     cj.save(
-      out / 'adapter',
+      out / ADAPTER,
       inputs.model,
       best,
       inputs.base,
@@ -136,7 +135,7 @@ class Finetuning:
       'truncated': {part: split.truncated for part, split in inputs.splits.items()},
       'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
       'parameters': inputs.parameters(),
-      'adapter_bytes': (out / 'adapter' / 'adapter.safetensors').stat().st_size,
+      'adapter_bytes': (out / ADAPTER / ARRAYS).stat().st_size,
       'steps': total,
       'since_step': first,  # what follows is of the last start of the run, from that step
       'seconds': {'train': trained - begin, 'evaluate': time.perf_counter() - trained},
@@ -147,15 +146,14 @@ class Finetuning:
       'versions': versions(),
       'device': jax.devices()[0].device_kind,
     }
-    folders.write_json(out / folders.RESULTS, results)
-    return results
+    return folders.write_results(out, results, FILES)
 
   def _begin(self) -> 'Reached':
     """Where the run stands: at its newest checkpoint, or before the first step."""
     model, placement = self._inputs.model, self._placement
     tuned = model.init(jax.random.key(self._job.seed), self._inputs.frozen)
     state = placement.state(tuned, optim.build(self._job.optim, self._total), self._job.seed)
-    fresh = Reached(0, state, copied(state.tuned), None, [], 0)
+    fresh = Reached(0, state, copied(state.tuned), None, [], (0, ''))
     found = self._checkpoints.restore({'state': state, 'best': state.tuned})
     if found is None:
       return fresh
@@ -164,7 +162,8 @@ class Finetuning:
     about = found.about
     self._console.say(f'going on from step {found.step}')
     step = self._batches.resumed(about['position'])
-    kept = about['best_score'], about['pending'], about['notes']
+    noted = about['notes'], about.get('notes_sha256', '')  # which steps of old do not have
+    kept = about['best_score'], about['pending'], noted
     return Reached(step, found.state['state'], found.state['best'], *kept)
 
   def _train(self, reached: 'Reached') -> Tuned:
@@ -174,7 +173,7 @@ class Finetuning:
     step = _program(self._inputs.model, unit, total, job.accumulate, self._placement.mesh)
     state, best, best_score = reached.state, reached.best, reached.best_score
     spans = total, self._every, job.save_every
-    with Notes(self._out, reached.notes) as notes:
+    with Notes(self._out, *reached.notes, say=self._console.say) as notes:
 
       def report(progress: train.Progress) -> None:
         self._history.append(progress)
@@ -185,7 +184,7 @@ class Finetuning:
         pending = loop.pending()
         notes.settle()
         about = {'position': self._batches.position(at), 'best_score': best_score}
-        about |= {'pending': pending, 'notes': notes.count}
+        about |= {'pending': pending, 'notes': notes.count, 'notes_sha256': notes.sha256}
         self._checkpoints.save(at, {'state': state, 'best': best}, about)
 
       batches = self._batches.stream(reached.step, *hosts)
@@ -229,7 +228,7 @@ class Reached:
   Attributes:
     step, state: steps taken, and what they made.
     best, best_score: the arrays that were best on validation rows; None before the first look.
-    pending: steps that are not reported. notes: lines of metrics.jsonl.
+    pending: steps that are not reported. notes: lines of metrics.jsonl, and their SHA-256.
   """
 
   step: int
@@ -237,7 +236,7 @@ class Reached:
   best: Tuned
   best_score: float | None
   pending: list[list[float]]
-  notes: int
+  notes: tuple[int, str]
 
 
 def copied(tuned: Tuned) -> Tuned:

@@ -13,7 +13,7 @@ FILES = sorted([*ROOT.glob('compacter_jax/**/*.py'), *ROOT.glob('experiments/**/
 ROWS = [
   {'errors', 'inits', 'weights', 'squad', 'narrow', 'partition'},
   {'settings', 'hypercomplex', 'fastfood', 'bottleneck', 'metrics', 'tensor_file'},
-  {'method', 'generation_metrics', 'weighted_metrics'},
+  {'sealed', 'method', 'generation_metrics', 'weighted_metrics'},
   {'graft', 'chaining', 'bootstrap', 'state_file'},
   {'checkpoints'},
   {'t5', 'methods'},  # blind to each other
