@@ -274,9 +274,11 @@ def _shards(
 
 def _read_json(path: Path) -> dict[str, Any]:
   """A JSON object. Raises WeightsError for anything else."""
+  with tensor_file.reading(path) as file:
+    text = file.read(tensor_file.MAX_HEADER)
   try:
-    fields = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError, RecursionError) as error:
+    fields = json.loads(text.decode())
+  except (ValueError, RecursionError) as error:
     raise WeightsError('This is no readable JSON.', where=str(path), got=str(error)) from error
   if not isinstance(fields, dict):
     raise WeightsError('This is no JSON object.', where=str(path))
