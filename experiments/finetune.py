@@ -6,7 +6,7 @@ import itertools
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import compacter_jax as cj
-from compacter_jax import data, optim, sharding, train
+from compacter_jax import data, nonfinite, optim, sharding, train
 from compacter_jax.adapter_file import ARRAYS, DESCRIPTION
 from compacter_jax.checkpoints import Checkpoints
 from compacter_jax.data.encoding import Encoded
@@ -97,6 +97,7 @@ class Finetuning:
     self._frozen = placement.weights(inputs.model.trim(inputs.frozen))
     self._evaluation = Evaluation(job, inputs, placement, self._frozen)
     self._history: list[train.Progress] = []
+    self._policy = nonfinite.Policy(job.skips, self._examples)
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
@@ -137,6 +138,7 @@ class Finetuning:
       'parameters': inputs.parameters(),
       'adapter_bytes': (out / ADAPTER / ARRAYS).stat().st_size,
       'steps': total,
+      'skipped_steps': self._policy.skipped,  # that were not finite
       'since_step': first,  # what follows is of the last start of the run, from that step
       'seconds': {'train': trained - begin, 'evaluate': time.perf_counter() - trained},
       'examples_per_second': float(np.median(speeds)) if speeds else None,
@@ -163,6 +165,7 @@ class Finetuning:
     self._console.say(f'going on from step {found.step}')
     step = self._batches.resumed(about['position'])
     noted = about['notes'], about.get('notes_sha256', '')  # which steps of old do not have
+    self._policy.skipped = about.get('skipped', 0)
     kept = about['best_score'], about['pending'], noted
     return Reached(step, found.state['state'], found.state['best'], *kept)
 
@@ -180,17 +183,24 @@ class Finetuning:
         notes.add(**dataclasses.asdict(progress))
         self._console.show(progress)
 
+      def skipped(bad: nonfinite.NonFinite, examples: Mapping[str, Any]) -> None:
+        facts = dataclasses.asdict(bad)
+        notes.add(step=facts.pop('step'), nonfinite=facts | dict(examples))
+        self._console.say(f'note: step {bad.step} is not finite and is left out')
+
       def save(at: int) -> None:
         pending = loop.pending()
         notes.settle()
         about = {'position': self._batches.position(at), 'best_score': best_score}
-        about |= {'pending': pending, 'notes': notes.count, 'notes_sha256': notes.sha256}
+        about |= {'pending': pending, 'skipped': self._policy.skipped}
+        about |= {'notes': notes.count, 'notes_sha256': notes.sha256}
         self._checkpoints.save(at, {'state': state, 'best': best}, about)
 
       batches = self._batches.stream(reached.step, *hosts)
       place, pending = self._placement.batch, reached.pending
+      self._policy.note = skipped
       args = step, self._frozen, batches, total, report, job.log_every, place, pending
-      loop = train.Loop(*args)
+      loop = train.Loop(*args, self._policy)
       for start, until, due in train.stops(reached.step, *spans):
         state, came = loop.run(state, start, until, self._asked_before(start))
         if came < until:
@@ -205,6 +215,11 @@ class Finetuning:
             best, best_score = copied(state.tuned), scores['average']
         save(until)
     return sharding.fetch(best)
+
+  def _examples(self, step: int) -> dict[str, Any]:
+    """Which rows the batch of a step, counted from 1, is of."""
+    source, numbers = self._inputs.origins
+    return {'source': source, 'rows': [numbers[i] for i in self._batches.rows(step - 1)]}
 
   def _asked_before(self, start: int) -> Callable[[], bool]:
     """Whether the run is to end before the next step, step by step."""

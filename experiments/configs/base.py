@@ -48,6 +48,9 @@ def get_config() -> ConfigDict:
   config.save_every = 200
   # Steps between reports of the loss.
   config.log_every = 20
+  # A step whose loss or gradient is not finite changes nothing. 'stop' ends the run there; a number
+  # leaves out as many such steps, notes and counts them, and then stops.
+  config.nonfinite = 'stop'
 
   config.mesh = ConfigDict()
   # How devices are arranged. Batches are split over data and fsdp, weights over fsdp and tensor;

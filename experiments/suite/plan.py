@@ -80,7 +80,11 @@ def folder(workdir: Path, run: Run, made: schema.Job) -> Path:
   """Where the run is.  Equal jobs share a folder: a search may have made what counts later."""
   told = schema.as_config(made)
   told['data'] = {k: v for k, v in told['data'].items() if k not in ('dir', 'cache')}
-  del told['model'], told['mesh']  # the suite's, whose fingerprint is checked; no matter
+  del (
+    told['model'],
+    told['mesh'],
+    told['nonfinite'],
+  )  # the suite's, whose fingerprint is checked; no matter
   digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
   label = f'rate-{made.optim.rate:g}-seed-{made.seed}-{digest}'
   return workdir / 'runs' / run.method / run.task / label
