@@ -145,7 +145,8 @@ def _read(described: Mapping[str, Any], cfg: Config, directory: Path) -> tuple[M
   try:
     method = methods.from_config(described['method'])
     model = settings.build(Model, {'cfg': cfg, 'method': method, 'dtype': described['dtype']})
-  except (CompacterError, TypeError, AttributeError, KeyError) as error:
+    model.specs()
+  except Exception as error:  # a description that was changed makes a method raise almost anything
     raise WeightsError(
       'The method of this adapter is unknown.', where=str(directory / DESCRIPTION), got=str(error)
     ) from error

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compacter_jax import tensor_file
+from compacter_jax.data import sentencepiece_child
 from compacter_jax.errors import WeightsError
 
 SENTINELS = 100
@@ -29,6 +30,13 @@ class SentencePieceTokenizer:
     import sentencepiece
 
     self.content = content = _model_bytes(model)
+    if fault := sentencepiece_child.fault(content):
+      raise WeightsError(
+        'This SentencePiece model cannot be used.',
+        where=str(model),
+        got=fault,
+        fix='do not use this file: it is damaged or was made to do harm',
+      )
     self._pieces = sentencepiece.SentencePieceProcessor()
     try:
       self._pieces.LoadFromSerializedProto(content)
