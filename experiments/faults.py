@@ -32,9 +32,9 @@ What can go wrong, what must hold then, and the tests that hold the program to i
 `tests`; some run by `pytest -m soak` alone. This page is made by `python -m experiments.faults` of
 `experiments/faults.toml`, and a test keeps the two equal.
 
-Whether a folder is what was written, `python -m experiments.verify PATH` tells: a run, ended or not,
-an adapter or a T5, file by file, with what is wrong and what to do; it changes nothing. Weights of T5
-in Hugging Face's format have no hash: a bit that flips in one of their numbers is not seen.
+Whether a folder is what was written, `python -m experiments.verify PATH` tells: a run, ended or
+not, an adapter or a T5, file by file, with what is wrong and what to do; it changes nothing.
+Weights of T5 in Hugging Face's format have no hash: a bit of a number that flips is not seen.
 
 A step whose loss or gradient is not finite changes nothing. `config.nonfinite` says whether the run
 stops there, or leaves out so many and notes the rows of each in metrics.jsonl.
