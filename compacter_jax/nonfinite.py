@@ -66,7 +66,7 @@ class Policy:
 
   def check(self, steps: Sequence[NonFinite]) -> None:
     """Raises NumericsError for the first of these steps, not yet counted, beyond allowed."""
-    left = self._allowed - self.skipped
+    left = max(self._allowed - self.skipped, 0)  # a run may go on with fewer allowed
     if len(steps) > left:
       raise self._refused(steps[left], self.skipped + left)
 
@@ -82,7 +82,7 @@ class Policy:
     if examples := _told(self._examples(bad.step)):
       told += f'; the batch was {examples}'
       fix += '; config.nonfinite=N leaves out as many as N such steps'
-    if self._allowed:
+    if before:
       told += f'; {before} such steps before it were left out'
     return NumericsError(
       'Training met a number that is not finite.',

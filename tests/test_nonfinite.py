@@ -190,6 +190,14 @@ def test_a_loss_that_alone_is_not_finite_is_told():
     nonfinite.Policy().check([bad])
 
 
+def test_a_run_may_go_on_with_fewer_allowed():
+  policy = nonfinite.Policy(1)
+  policy.skipped = 3  # when more were
+  policy.check([])
+  with pytest.raises(NumericsError, match='3 such steps before it'):
+    policy.check([nonfinite.NonFinite(9, 'nan', 'nan', '')])
+
+
 def test_many_examples_are_cut_short():
   bad = nonfinite.NonFinite(1, 'nan', 'nan', 'a')
   policy = nonfinite.Policy(0, lambda step: {'source': 'x.tsv', 'rows': list(range(100))})
