@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 import compacter_jax as cj
 from compacter_jax import data, nonfinite, optim, sharding, train
 from compacter_jax.adapter_file import ARRAYS, DESCRIPTION
-from compacter_jax.checkpoints import Checkpoints
+from compacter_jax.checkpoints import Checkpoints, files
 from compacter_jax.data.encoding import Encoded
 from compacter_jax.errors import PreemptedError
 from compacter_jax.method import Tuned
@@ -96,6 +96,7 @@ class Finetuning:
     self._batches = training(job, split, inputs.model.cfg.d_model, placement.ways)
     self._frozen = placement.weights(inputs.model.trim(inputs.frozen))
     self._evaluation = Evaluation(job, inputs, placement, self._frozen)
+    self._config = files.checksum(out / folders.CONFIG)['sha256']
     self._history: list[train.Progress] = []
     self._policy = nonfinite.Policy(job.skips, self._examples)
 
@@ -193,7 +194,7 @@ class Finetuning:
         notes.settle()
         about = {'position': self._batches.position(at), 'best_score': best_score}
         about |= {'pending': pending, 'skipped': self._policy.skipped}
-        about |= {'notes': notes.count, 'notes_sha256': notes.sha256}
+        about |= {'notes': notes.count, 'notes_sha256': notes.sha256, 'config': self._config}
         self._checkpoints.save(at, {'state': state, 'best': best}, about)
 
       batches = self._batches.stream(reached.step, *hosts)

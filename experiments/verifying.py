@@ -143,7 +143,7 @@ def _unfinished(report: Report) -> None:
   if newest is None:
     return
   if job is not None:
-    report.check('settings', lambda: _settled(job, newest), folders.CONFIG)
+    report.check('settings', lambda: _settled(folder, job, newest), folders.CONFIG)
   report.check(notes.LINES, lambda: _noted(folder, newest))
 
 
@@ -190,15 +190,16 @@ def _step(folder: Path, step: int, found: list[Manifest]) -> str:
   return f'as it was written, {len(manifest.files) + 1} files{extra}'
 
 
-def _settled(job: schema.Job, newest: Manifest) -> str:
-  got, wanted = (
-    folders.settings_hash(schema.as_config(job), schema.FREE),
-    newest.identity['settings'],
-  )
+def _settled(folder: Path, job: schema.Job, newest: Manifest) -> str:
+  if 'config' in newest.about:
+    got, wanted = files.checksum(folder / folders.CONFIG)['sha256'], newest.about['config']
+  else:  # a step of an earlier version knows only what identifies the run
+    got = folders.settings_hash(schema.as_config(job), schema.FREE)
+    wanted = newest.identity['settings']
   if got != wanted:
     raise WeightsError(
       'These settings are not those of the checkpoints.',
-      where=folders.CONFIG,
+      where=str(folder / folders.CONFIG),
       expected=f'settings of the hash {wanted}',
       got=got,
       fix='bring back a copy of the file',

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from compacter_jax import adapter_file, sealed, t5, tensor_file
+from compacter_jax.checkpoints import manifest
 from compacter_jax.errors import ConfigError, PreemptedError, WeightsError
 from compacter_jax.state_file import save_state
 from experiments import finetune, folders, verify
@@ -189,10 +190,27 @@ def test_an_adapter_with_other_arrays_than_its_method_is_wrong(ended):
   assert 'not those of the method' in str(found['adapter.safetensors'])
 
 
+def without(folder, *names):
+  """Checkpoints as an earlier version wrote them."""
+  for path in folder.glob('checkpoints/*/manifest.json'):
+    described = manifest.read(path)
+    for name in names:
+      del described.about[name]
+    path.write_bytes(manifest.encode(described))
+
+
 def test_settings_that_changed_are_not_those_of_the_checkpoints(left):
   config = json.loads((left / 'config.json').read_text())
-  (left / 'config.json').write_text(json.dumps(config | {'save_every': 99}, indent=1))
-  assert wrong(left) == ({}, 0)  # nothing depends on it
+  for name, value in ('save_every', 99), ('batch_size', 4):
+    (left / 'config.json').write_text(json.dumps(config | {name: value}, indent=1))
+    found, code = wrong(left)
+    assert code == 4 and 'not those of the checkpoints' in str(found['settings'])
+
+
+def test_checkpoints_of_an_earlier_version_know_what_identifies_the_run(left):
+  without(left, 'config', 'notes_sha256')
+  config = json.loads((left / 'config.json').read_text())
+  assert wrong(left) == ({}, 0)
   (left / 'config.json').write_text(json.dumps(config | {'batch_size': 4}, indent=1))
   found, code = wrong(left)
   assert code == 4 and 'not those of the checkpoints' in str(found['settings'])
