@@ -1,12 +1,12 @@
 """The adapter file: what was tuned, how it is grafted, and the one base that it fits.
 
 A folder with `adapter.safetensors` (arrays by flat names) and `adapter.json` (everything else).
-The JSON is written last and holds the hash of the arrays: both are whole, or there is no adapter.
+The JSON is written last and holds the hash of the arrays and its own: both are whole, or there is
+no adapter. Files of earlier versions have no hash of the JSON, and are read all the same.
 """
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 import compacter_jax
 from compacter_jax import method as method_lib
-from compacter_jax import methods, settings, tensor_file
+from compacter_jax import methods, sealed, settings, tensor_file
 from compacter_jax.errors import CompacterError, StorageError, WeightsError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model
@@ -26,6 +26,8 @@ from compacter_jax.weights import Flat
 
 ARRAYS, DESCRIPTION = 'adapter.safetensors', 'adapter.json'
 FORMAT = 1
+NEEDED = 'format', 'method', 't5', 'base', 'arrays'
+UNSEALED = {*NEEDED, 'version', 'dtype', 'tokenizer', 'seed', 'notes'}  # in files without a hash
 
 
 def fingerprint(weights: Mapping[str, Any]) -> str:
@@ -74,30 +76,24 @@ def save(
     'arrays': _hash(directory / ARRAYS),
     'notes': dict(notes or {}),
   }
-  with tensor_file.atomic(directory / DESCRIPTION) as file:
-    file.write(json.dumps(description, indent=1).encode())
+  sealed.write(directory / DESCRIPTION, description)
 
 
 def describe(directory: str | Path) -> dict[str, Any]:
   """The content of adapter.json.  Raises WeightsError if there is no whole adapter."""
   path = Path(directory) / DESCRIPTION
-  try:
-    described = json.loads(path.read_bytes())
-  except FileNotFoundError as error:
+  if not path.exists():
     found = sorted(p.name for p in path.parent.glob('*')) if path.parent.is_dir() else 'no folder'
     raise WeightsError(
       'There is no adapter here.', where=str(path), expected=DESCRIPTION, got=str(found)
-    ) from error
-  except (OSError, ValueError) as error:
+    )
+  described = sealed.read(path)
+  odd = described.keys() - UNSEALED if sealed.KEY not in described else ()
+  if odd or any(key not in described for key in NEEDED):
     raise WeightsError(
-      'This adapter is damaged.', where=str(path), expected='JSON', got=str(error)
-    ) from error
-  keys = 'format', 'method', 't5', 'base', 'arrays'
-  if not isinstance(described, dict) or any(key not in described for key in keys):
-    raise WeightsError(
-      'This adapter is incomplete.',
+      'This adapter is incomplete or damaged.',
       where=str(path),
-      expected=f'the keys {", ".join(keys)}',
+      expected=f'the keys {", ".join(NEEDED)}',
       got=str(sorted(described))[:200],
     )
   if described['format'] != FORMAT:
@@ -125,11 +121,32 @@ def load(
   if tokenizer is not None:
     _same('tokenizer', described.get('tokenizer'), tokenizer, directory)
   _same('base weights', described['base'], fingerprint(frozen), directory)
+  return _read(described, cfg, directory)
+
+
+def check(directory: str | Path) -> Model:
+  """Reads an adapter as `load` does, but without its base; the model it is part of.
+
+  Raises WeightsError for all that can be wrong with the two files by themselves.
+  """
+  directory = Path(directory)
+  described = describe(directory)
+  try:
+    cfg = settings.build(Config, described['t5'])
+  except (CompacterError, TypeError, AttributeError) as error:
+    raise WeightsError(
+      'The T5 of this adapter is unknown.', where=str(directory / DESCRIPTION), got=str(error)
+    ) from error
+  return _read(described, cfg, directory)[0]
+
+
+def _read(described: Mapping[str, Any], cfg: Config, directory: Path) -> tuple[Model, Tuned]:
   _same('arrays', described['arrays'], _hash(directory / ARRAYS), directory)
   try:
     method = methods.from_config(described['method'])
     model = settings.build(Model, {'cfg': cfg, 'method': method, 'dtype': described['dtype']})
-  except (CompacterError, TypeError, AttributeError, KeyError) as error:
+    model.specs()
+  except Exception as error:  # a description that was changed makes a method raise almost anything
     raise WeightsError(
       'The method of this adapter is unknown.', where=str(directory / DESCRIPTION), got=str(error)
     ) from error
@@ -160,11 +177,8 @@ def _flat(tree: Any) -> dict[str, Any]:
 
 
 def _hash(path: Path) -> str:
-  try:
-    with path.open('rb') as file:
-      return hashlib.file_digest(file, 'sha256').hexdigest()
-  except OSError as error:
-    raise WeightsError('The arrays of this adapter cannot be read.', where=str(path)) from error
+  with tensor_file.reading(path) as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()  # pyright: ignore
 
 
 def _same(what: str, want: Any, got: Any, directory: Path) -> None:

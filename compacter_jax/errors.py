@@ -31,7 +31,7 @@ class DataError(CompacterError, ValueError):
 
 
 class WeightsError(CompacterError, ValueError):
-  """A weights, tokenizer or adapter file that is damaged, incomplete or of another model."""
+  """A file of weights, a tokenizer, an adapter or a run that is damaged or of another model."""
 
   exit_code = 4
 

@@ -38,7 +38,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
 
 def unknown(what: str, name: str, known: Any) -> ConfigError:
   """The error for a name that is none of the known ones."""
-  near = difflib.get_close_matches(name, list(known), 1)
+  near = difflib.get_close_matches(str(name), list(known), 1)
   fix = f'did you mean {near[0]!r}?' if near else ''
   return ConfigError(what, expected=f'one of {", ".join(known)}', got=repr(name), fix=fix)
 

@@ -46,11 +46,22 @@ def load_state(path: str | Path, like: Any, about: str) -> Any:
       got=', '.join(f'{name} {_kind(arrays.get(name))}' for name in odd[:4]),
     )
   if _digest(arrays) != told.get('sha256'):
-    raise WeightsError(
-      'This state is damaged.', where=str(path), fix='remove it; the run then starts from step 0'
-    )
+    raise _damaged(path)
   leaves = [jnp.asarray(arrays[name]) for name in wanted]
   return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def check(path: str | Path) -> str:
+  """Reads a state whatever it is of; what it says of itself.  Raises WeightsError for damage."""
+  told = tensor_file.metadata(path)
+  if _digest(tensor_file.read(path)) != told.get('sha256'):
+    raise _damaged(path)
+  return told.get('about', '')
+
+
+def _damaged(path: str | Path) -> WeightsError:
+  fix = 'remove it; the run then starts from step 0'
+  return WeightsError('This state is damaged.', where=str(path), fix=fix)
 
 
 def _named(tree: Any) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import optax
 from flax import struct
 from jax import Array
 
-from compacter_jax.errors import ConfigError, NumericsError
+from compacter_jax import nonfinite
+from compacter_jax.errors import ConfigError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Batch, Model
+from compacter_jax.nonfinite import NonFinite
 from compacter_jax.weights import Flat
 
 Metrics = dict[str, Any]
@@ -54,7 +56,8 @@ def make_step(
 
   lies: a sharding for each array of the state; the new one lies as the old did.
 
-  metrics: 'loss' (mean over the batch's label tokens), 'grad_norm', 'tokens', 'finite'.
+  metrics: 'loss' (mean over the batch's label tokens), 'grad_norm', 'tokens', 'finite', and
+  'squares', the squared norms of the arrays' gradients, whose sum is that of 'grad_norm'.
   """
 
   def gradient(tuned, frozen, batch, key):
@@ -76,13 +79,14 @@ def make_step(
     (loss, tokens), grads = gradient(state.tuned, frozen, batch, key)
     share = 1.0 / jnp.maximum(tokens, 1).astype(jnp.float32)
     grads = jax.tree.map(lambda g: g * share, grads)
-    norm = optax.tree.norm(grads)
+    squares = [optax.tree.norm(g, squared=True) for g in jax.tree.leaves(grads)]
+    norm = jnp.sqrt(sum(squares, jnp.float32(0)))
     updates, opt = optimizer.update(grads, state.opt, state.tuned)
     new = state.replace(tuned=optax.apply_updates(state.tuned, updates), opt=opt)  # pyright: ignore
     finite = jnp.isfinite(norm) & jnp.isfinite(loss)
     new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     metrics = {'loss': loss * share, 'grad_norm': norm, 'tokens': tokens, 'finite': finite}
-    return new.replace(step=state.step + 1), metrics
+    return new.replace(step=state.step + 1), metrics | {'squares': jnp.stack(squares)}
 
   # Given as the results' own, so that a state that a step left is no other kind of argument.
   laid = None if lies is None else (lies, None)
@@ -129,19 +133,22 @@ class Loop:
     report: Callable[[Progress], None] = lambda progress: None,
     every: int = 10,
     place: Callable[[Batch], Batch] = lambda batch: batch,
-    pending: Sequence[Sequence[float]] = (),
+    pending: Sequence[Sequence[Any]] = (),
+    policy: nonfinite.Policy | None = None,
   ):
     """batches: from the next step on.  total: steps of the whole run, behind which all is reported.
 
     every: steps of a group. place: lays a batch out on devices. pending: what `pending` gave when
-    the run was left.
+    the run was left. policy: of steps that are not finite; by default the first raises.
     """
     self._step, self._frozen, self._batches, self._total = step, frozen, batches, total
     self._report, self._every, self._place = report, every, place
-    self._waiting: list[tuple[int, int, Metrics]] = [
-      (int(i), int(size), {'loss': loss, 'grad_norm': norm, 'finite': True})
-      for i, size, loss, norm in pending
+    self._policy = policy or nonfinite.Policy()
+    self._waiting: list[tuple[int, int, Metrics | NonFinite]] = [
+      (i, size, NonFinite(i, loss, norm, *leaf) if leaf else {'loss': loss, 'grad_norm': norm})
+      for i, size, loss, norm, *leaf in pending
     ]
+    self._like: Any = None
     self._clock, self._waited, self._fresh = time.perf_counter(), 0.0, 0
 
   def run(
@@ -150,8 +157,10 @@ class Loop:
     """Takes the steps from `start` to `until`, or less once it is `stopped`; how far it came.
 
     Raises:
-      NumericsError: a loss or gradient was not finite; names the first such step.
+      NumericsError: a loss or gradient was not finite, and the policy does not let it pass; names
+        the step, what is known of its examples, and the array.
     """
+    self._like = jax.tree.structure(state)
     for i in range(start, until):
       if stopped():
         return state, i
@@ -167,28 +176,57 @@ class Loop:
         self._tell(len(self._waiting) - 1)
     return state, until
 
-  def pending(self) -> list[list[float]]:
-    """Steps that were taken and not reported: [step, examples, loss, gradient norm].
+  def pending(self) -> list[list[Any]]:
+    """Steps that were taken and not reported, as JSON has them.
 
-    Raises NumericsError as `run` does, so that nothing else than finite steps is saved.
+    [step, examples, loss, gradient norm]; then what `NonFinite.leaf` has, of those that have it.
+    Raises NumericsError as `run` does, so that nothing is saved behind such a step.
     """
-    metrics = _finite(self._waiting)
-    own = zip(self._waiting, metrics)
-    return [[i, size, float(m['loss']), float(m['grad_norm'])] for (i, size, _), m in own]
+    rows = []
+    for i, size, told in self._ended(self._waiting):
+      bad = isinstance(told, NonFinite)
+      rows.append([i, size, *((told.loss, told.grad_norm, told.leaf) if bad else told)])
+    return rows
 
   def _tell(self, count: int) -> None:
     """Reports so many of the waiting steps."""
     done, self._waiting = self._waiting[:count], self._waiting[count:]
     if not done:
       return
-    metrics = _finite(done)
-    loss, norm = (float(np.mean([float(m[k]) for m in metrics])) for k in ('loss', 'grad_norm'))
+    ended = [told for _, _, told in self._ended(done)]
+    for told in ended:
+      if isinstance(told, NonFinite):
+        self._policy.skip(told)
+    finite = [told for told in ended if not isinstance(told, NonFinite)]
     clock, seconds = time.perf_counter(), time.perf_counter() - self._clock
     taken = max(self._fresh - len(self._waiting), 1)  # others were before this start
     examples = sum(size for _, size, _ in done[-taken:])
     speeds = examples / seconds, seconds / taken, self._waited / seconds
     self._clock, self._waited, self._fresh = clock, 0.0, len(self._waiting)
-    self._report(Progress(done[-1][0], loss, norm, *speeds))
+    if finite:
+      loss, norm = (float(np.mean(values)) for values in zip(*finite))
+      self._report(Progress(done[-1][0], loss, norm, *speeds))
+
+  def _ended(self, steps: Sequence[tuple[int, int, Any]]) -> list[tuple[int, int, Any]]:
+    """Steps that ended: number, examples, and (loss, gradient norm) or what is not finite."""
+    needed = 'loss', 'grad_norm', 'finite'
+    fetched = jax.device_get([_only(told, needed) for _, _, told in steps])
+    out = []
+    for (i, size, told), got in zip(steps, fetched):
+      if isinstance(told, NonFinite):
+        out.append((i, size, told))
+      elif got.get('finite', True):
+        out.append((i, size, (float(got['loss']), float(got['grad_norm']))))
+      else:
+        tuned = jax.tree.unflatten(self._like, range(self._like.num_leaves)).tuned
+        told = jax.device_get(told)
+        out.append((i, size, nonfinite.found(i, told, nonfinite.names(tuned))))
+    self._policy.check([told for _, _, told in out if isinstance(told, NonFinite)])
+    return out
+
+
+def _only(told: Metrics | NonFinite, names: Sequence[str]) -> Metrics:
+  return {} if isinstance(told, NonFinite) else {k: told[k] for k in names if k in told}
 
 
 def stops(first: int, total: int, evaluate: int, save: int) -> Iterator[tuple[int, int, bool]]:
@@ -221,21 +259,6 @@ def examples_in(batch: dict[str, np.ndarray]) -> int:
   if 'source_segments' in batch:
     return int(batch['source_segments'].max(1).sum())
   return len(batch['source'])
-
-
-def _finite(done: list[tuple[int, int, Metrics]]) -> list[Metrics]:
-  """The metrics of steps that ended, on the host.  Raises NumericsError."""
-  metrics = jax.device_get([metrics for _, _, metrics in done])
-  for (step, _, _), m in zip(done, metrics):
-    if not m['finite']:
-      raise NumericsError(
-        'Training met a number that is not finite.',
-        where=f'step {step}',
-        expected='a finite loss and gradient',
-        got=f'loss {m["loss"]}, gradient norm {m["grad_norm"]}',
-        fix='lower optim.rate, or look at the rows of that batch; the arrays before it are intact',
-      )
-  return metrics
 
 
 def check_batch(batch_size: int, accumulate: int, ways: int = 1) -> None:

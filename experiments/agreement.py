@@ -23,10 +23,8 @@ PATIENCE = 10.0  # seconds that a disk of several hosts may take to show a file 
 
 def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
   """What a checkpoint must be of to be gone on with."""
-  settled = {k: v for k, v in folders.flat(schema.as_config(job)) if k not in schema.FREE}
-  told = json.dumps(settled, sort_keys=True, default=str)
   return {
-    'settings': hashlib.sha256(told.encode()).hexdigest()[:16],
+    'settings': folders.settings_hash(schema.as_config(job), schema.FREE),
     'base': inputs.base,
     'tokenizer': inputs.tokenizer.fingerprint,
     **{f'{part} rows': split.fingerprint for part, split in inputs.splits.items()},

@@ -4,10 +4,9 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,26 +15,29 @@ import numpy as np
 from jax.sharding import Mesh
 
 import compacter_jax as cj
-from compacter_jax import data, optim, sharding, train
-from compacter_jax.checkpoints import Checkpoints, processes
-from compacter_jax.data.encoding import Encoded
+from compacter_jax import nonfinite, optim, sharding, train
+from compacter_jax.adapter_file import ARRAYS, DESCRIPTION
+from compacter_jax.checkpoints import Checkpoints, files, processes
 from compacter_jax.errors import PreemptedError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
 from compacter_jax.placement import Placement
 from experiments import agreement, folders, schema
+from experiments.batches import lengths, training
 from experiments.console import Console
 from experiments.evaluation import Evaluation, majority
 from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
 from experiments.messages import announce, told
-from experiments.notes import Notes
+from experiments.notes import LINES, Notes
 from experiments.preemption import Asked, Preemption
 from experiments.reached import Reached, copied
 from experiments.schema import Job
 from experiments.watchdog import Watchdog
 
-CHECKPOINTS = 'checkpoints'
+CHECKPOINTS, ADAPTER = 'checkpoints', 'adapter'
+# What a run leaves beside its results.
+FILES = folders.CONFIG, LINES, f'{ADAPTER}/{DESCRIPTION}', f'{ADAPTER}/{ARRAYS}'
 SAMPLED = 200  # steps whose padding is counted
 
 
@@ -109,7 +111,9 @@ class Finetuning:
     self._batches = training(job, split, inputs.model.cfg.d_model, placement.ways)
     self._frozen = placement.weights(inputs.model.trim(inputs.frozen))
     self._evaluation = Evaluation(job, inputs, placement, self._frozen, self._between)
+    self._config = files.checksum(out / folders.CONFIG)['sha256']
     self._history: list[train.Progress] = []
+    self._policy = nonfinite.Policy(job.skips, self._examples)
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
@@ -141,6 +145,7 @@ class Finetuning:
       'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
       'parameters': inputs.parameters(),
       'steps': total,
+      'skipped_steps': self._policy.skipped,  # that were not finite
       'since_step': first,  # what follows is of the last start of the run, from that step
       'seconds': seconds,
       'examples_per_second': float(np.median(speeds)) if speeds else None,
@@ -154,20 +159,19 @@ class Finetuning:
 
   def _written(self, best: Tuned, told: dict[str, Any]) -> dict[str, Any]:
     """The adapter and the results in the folder."""
-    job, inputs, folder = self._job, self._inputs, self._out / 'adapter'
+    job, inputs, folder = self._job, self._inputs, self._out / ADAPTER
     notes = {'data': dataclasses.asdict(job.data), 'validation': told['validation']}
     base, tokenizer = inputs.base, inputs.tokenizer.fingerprint
     cj.save(folder, inputs.model, best, base, tokenizer, job.seed, notes)
-    told |= {'adapter_bytes': (folder / 'adapter.safetensors').stat().st_size}
-    folders.write_json(self._out / folders.RESULTS, told)
-    return told
+    told |= {'adapter_bytes': (folder / ARRAYS).stat().st_size}
+    return folders.write_results(self._out, told, FILES)
 
   def _begin(self) -> Reached:
     """Where the run stands: at its newest checkpoint, or before the first step."""
     model, placement = self._inputs.model, self._placement
     tuned = model.init(jax.random.key(self._job.seed), self._inputs.frozen)
     state = placement.state(tuned, optim.build(self._job.optim, self._total), self._job.seed)
-    fresh = Reached(0, state, copied(state.tuned), None, [], 0, False)
+    fresh = Reached(0, state, copied(state.tuned), None, [], (0, ''), False)
     found = self._checkpoints.restore({'state': state, 'best': state.tuned})
     if found is None:
       return fresh
@@ -176,7 +180,9 @@ class Finetuning:
     about = found.about
     self._console.say(f'going on from step {found.step}')
     step = self._batches.resumed(about['position'])
-    kept = about['best_score'], about['pending'], about['notes'], about.get('due', False)
+    noted = about['notes'], about.get('notes_sha256', '')  # which steps of old do not have
+    self._policy.skipped = about.get('skipped', 0)
+    kept = about['best_score'], about['pending'], noted, about.get('due', False)
     return Reached(step, found.state['state'], found.state['best'], *kept)
 
   def _train(self, reached: Reached) -> Tuned:
@@ -186,7 +192,7 @@ class Finetuning:
     step = _program(self._inputs.model, unit, total, job.accumulate, placement.mesh)
     state, best, best_score = reached.state, reached.best, reached.best_score
     spans = total, self._every, job.save_every
-    with Notes(self._out, reached.notes, processes.is_first()) as notes:
+    with Notes(self._out, *reached.notes, self._console.say, processes.is_first()) as notes:
 
       def report(progress: train.Progress) -> None:
         # Of several processes each knows its own examples only.
@@ -196,11 +202,17 @@ class Finetuning:
         notes.add(**dataclasses.asdict(progress))
         self._console.show(progress)
 
+      def skipped(bad: nonfinite.NonFinite, examples: Mapping[str, Any]) -> None:
+        facts = dataclasses.asdict(bad)
+        notes.add(step=facts.pop('step'), nonfinite=facts | dict(examples))
+        self._console.say(f'note: step {bad.step} is not finite and is left out')
+
       def save(at: int, due: bool = False) -> None:
         pending = loop.pending()
         notes.settle()
         about = {'position': self._batches.position(at), 'best_score': best_score, 'due': due}
-        about |= {'pending': pending, 'notes': notes.count}
+        about |= {'pending': pending, 'skipped': self._policy.skipped}
+        about |= {'notes': notes.count, 'notes_sha256': notes.sha256, 'config': self._config}
         self._checkpoints.save(at, {'state': state, 'best': best}, about)
 
       def evaluate(at: int) -> None:
@@ -214,9 +226,9 @@ class Finetuning:
           best, best_score = copied(state.tuned), scores['average']
 
       batches = self._batches.stream(reached.step, *placement.share)
-      watched, pending = self._watchdog.steps(step), reached.pending
-      args = watched, self._frozen, batches, total, report, job.log_every, placement.batch, pending
-      loop = train.Loop(*args)
+      self._policy.note = skipped
+      args = self._watchdog.steps(step), self._frozen, batches, total, report, job.log_every
+      loop = train.Loop(*args, placement.batch, reached.pending, self._policy)
       if reached.due:
         evaluate(reached.step)
       for start, until, due in train.stops(reached.step, *spans):
@@ -229,6 +241,11 @@ class Finetuning:
           evaluate(until)
         save(until)
     return sharding.fetch(best)
+
+  def _examples(self, step: int) -> dict[str, Any]:
+    """Which rows the batch of a step, counted from 1, is of."""
+    source, numbers = self._inputs.origins
+    return {'source': source, 'rows': [numbers[i] for i in self._batches.rows(step - 1)]}
 
   def _asked_before(self, start: int) -> Callable[[], bool]:
     """Whether the run is to end before the next step, step by step."""
@@ -264,13 +281,6 @@ class Finetuning:
     )
 
 
-def lengths(job: Job, rows: int) -> tuple[int, int]:
-  """Steps of the whole run, and between evaluations."""
-  epoch = max(math.ceil(rows / job.batch_size), 1)
-  total = job.steps or max(round(job.epochs * rows / job.batch_size), 1)
-  return total, min(job.eval_every or epoch, total)
-
-
 @functools.lru_cache(maxsize=1)
 def _program(
   model: Model, settings: optim.Optim, total: int, accumulate: int, mesh: Mesh
@@ -279,12 +289,3 @@ def _program(
   optimizer = optim.build(settings, total)
   lies = Placement(mesh, model, cast(Any, abstract(model.cfg))).lies(optimizer)
   return train.make_step(model, optimizer, accumulate, lies=lies)
-
-
-def training(job: Job, split: Encoded, d_model: int, ways: int = 1) -> data.Batches:
-  """The batches of a run on that split, for a T5 of that width.
-
-  ways: among how many devices rows are split.
-  """
-  how = job.data.batching, job.accumulate * ways, d_model
-  return data.Batches(split, job.batch_size, job.seed, *how)

@@ -1,14 +1,17 @@
 """The folder of a run, which a later start of the same run goes on with."""
 
+import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compacter_jax import tensor_file
-from compacter_jax.errors import StorageError
+from compacter_jax import sealed, tensor_file
+from compacter_jax.checkpoints import files
+from compacter_jax.errors import StorageError, WeightsError
 
 CONFIG, RESULTS = 'config.json', 'results.json'
+FILES = 'files'  # of the results: file of the run -> size and SHA-256
 
 
 def begun(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) -> bool:
@@ -16,16 +19,13 @@ def begun(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) ->
 
   plain: its settings as JSON has them. free: whole names of settings that may differ.
 
-  Raises StorageError if it holds another one, with the settings that differ.
+  Raises StorageError if it holds another one, with the settings that differ, and WeightsError for
+  settings that are damaged.
   """
   path = folder / CONFIG
   if not path.exists():
     return False
-  try:
-    found = json.loads(path.read_bytes())
-  except (OSError, ValueError) as error:
-    raise StorageError('These settings cannot be read.', where=str(path), got=str(error)) from error
-  given, found = (dict(flat(json.loads(json.dumps(each)))) for each in (plain, found))
+  given, found = (dict(flat(each)) for each in (json.loads(json.dumps(plain)), sealed.read(path)))
   if given.keys() - set(free) != found.keys() - set(free):
     raise StorageError(
       'This folder holds a run of another command or version.',
@@ -46,15 +46,30 @@ def begun(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) ->
 
 def ended(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) -> Any:
   """What the run reached, if it has ended, else None.  Raises as `begun` does."""
-  path = folder / RESULTS
-  if not begun(folder, plain, free) or not path.exists():
+  if not begun(folder, plain, free) or not (folder / RESULTS).exists():
     return None
-  try:
-    return json.loads(path.read_bytes())
-  except (OSError, ValueError) as error:
-    raise StorageError(
-      'These results are damaged.', where=str(path), got=str(error), fix='remove the file'
-    ) from error
+  return results(folder)
+
+
+def write_results(folder: Path, found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+  """Ends a run: results.json, with checksums of these files and its own; what it holds."""
+  sums = {name: files.checksum(folder / name) for name in names}
+  return sealed.write(folder / RESULTS, {**found, FILES: sums})
+
+
+def results(folder: Path) -> dict[str, Any]:
+  """What results.json holds.  Raises WeightsError if it is damaged."""
+  found = sealed.read(folder / RESULTS)
+  if FILES in found and sealed.KEY not in found:
+    raise WeightsError('These results have lost their hash.', where=str(folder / RESULTS))
+  return found
+
+
+def settings_hash(plain: Mapping[str, Any], free: Collection[str]) -> str:
+  """Of all settings that are not free."""
+  settled = {name: value for name, value in flat(plain) if name not in free}
+  told = json.dumps(settled, sort_keys=True, default=str)
+  return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def make_folder(path: Path) -> Path:

@@ -26,6 +26,7 @@ class Inputs:
     splits: the rows as ids, by 'train', 'validation' and 'test'. drawn: which rows they are.
     bad_rows: how many unusable rows were left out, by the file's path.
     cache_notes: why ids that were kept could not be used, or new ones not kept.
+    origins: where the training rows are, and which of them each training example is of.
   """
 
   task: data.Task
@@ -37,6 +38,7 @@ class Inputs:
   drawn: dict[str, Any]
   bad_rows: dict[str, int]
   cache_notes: list[str]
+  origins: tuple[str, list[int]]
 
   def parameters(self) -> dict[str, float]:
     """How much is trained: 'trained', 'base' and 'percent'."""
@@ -62,7 +64,9 @@ def read_inputs(job: Job) -> Inputs:
   for name, part in splits.parts().items():
     encoded[name] = cache.encode(rows.texts(job.data, part), tokenizer, *limits)
   base, drawn = cj.fingerprint(frozen), rows.told(splits)
-  return Inputs(task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes)
+  origins = rows.origins(job.data, splits.train)
+  read = task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes, origins
+  return Inputs(*read)
 
 
 def weights(job: Job, folder: str | Path) -> tuple[Config, Flat]:

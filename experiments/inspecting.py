@@ -10,7 +10,7 @@ import numpy as np
 import compacter_jax as cj
 from compacter_jax import data, train
 from compacter_jax.data import BATCHINGS, Encoded, Example, Ragged, Task, Tokenizer
-from experiments import finetune, rows, splits
+from experiments import batches, rows, splits
 from experiments.schema import Job
 
 SHOWN = 5  # examples
@@ -172,21 +172,21 @@ def padding(job: Job, split: Encoded, d_model: int) -> dict[str, Any]:
   told: dict[str, Any] = {'fixed': fixed | {'ids': float(job.batch_size * widest)}}
   for kind in BATCHINGS:
     asked = dataclasses.replace(job.data, batching=kind)
-    batches = finetune.training(dataclasses.replace(job, data=asked), split, d_model)
-    shapes = Counter(batches.shape(step) for step in range(steps))
+    planned = batches.training(dataclasses.replace(job, data=asked), split, d_model)
+    shapes = Counter(planned.shape(step) for step in range(steps))
     columns = sum(sum(shape) * count for shape, count in shapes.items())
     told[kind] = {
-      'useful': 100 * batches.useful(steps),
+      'useful': 100 * planned.useful(steps),
       'shapes': len(shapes),
-      'lines': batches.height,
-      'ids': batches.height * columns / steps,
+      'lines': planned.height,
+      'ids': planned.height * columns / steps,
     }
   return {'steps': steps, 'batch_size': job.batch_size, 'chosen': job.data.batching, 'of': told}
 
 
 def training(job: Job, n: int) -> dict[str, Any]:
   """How many steps a run would take over n examples."""
-  total, every = finetune.lengths(job, n)
+  total, every = batches.lengths(job, n)
   epochs = total * job.batch_size / n
   epoch = n / job.batch_size
   return {'steps_per_epoch': epoch, 'steps': total, 'epochs': epochs, 'eval_every': every}

@@ -1,7 +1,9 @@
 """metrics.jsonl: one JSON object a line, noted as a run goes on, exact over interruptions."""
 
+import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +19,43 @@ class Notes:
     count: how many lines there are.
   """
 
-  def __init__(self, folder: Path, count: int = 0, writes: bool = True):
-    """writes: whether this process does; others of the run only count."""
-    self.count, self._file = count, None
+  def __init__(
+    self,
+    folder: Path,
+    count: int = 0,
+    sha256: str = '',
+    say: Callable[[str], None] = lambda text: None,
+    writes: bool = True,
+  ):
+    """count, sha256: of the lines that a checkpoint knows of.
+
+    say: is told if they are others; the run goes on with those that are there.
+    writes: whether this process does; others of the run only count.
+    """
+    self.count, self._hash, self._file = count, hashlib.sha256(), None
     if not writes:
       return
     path = folder / LINES
-    before = path.read_bytes().split(b'\n')[:count] if count else []
+    before, wrong = kept(folder, count, sha256)
+    if wrong:
+      say(f'note: {path}: {wrong}')
     with tensor_file.atomic(path) as file:
-      file.write(b''.join(line + b'\n' for line in before))
-    self.count = len(before)
+      file.write(before)
+    self.count, self._hash = before.count(b'\n'), hashlib.sha256(before)
     self._file = path.open('a')
+
+  @property
+  def sha256(self) -> str:
+    """Of all lines."""
+    return self._hash.hexdigest()
 
   def add(self, **values: Any) -> None:
     """One line."""
+    line = json.dumps(values) + '\n'
     if self._file:
-      self._file.write(json.dumps(values) + '\n')
+      self._file.write(line)
       self._file.flush()
+    self._hash.update(line.encode())
     self.count += 1
 
   def settle(self) -> None:
@@ -47,3 +69,21 @@ class Notes:
   def __exit__(self, *_: object) -> None:
     if self._file:
       self._file.close()
+
+
+def kept(folder: Path, count: int, sha256: str = '') -> tuple[bytes, str]:
+  """The first so many lines of metrics.jsonl, and what is wrong with them, '' for nothing."""
+  path = folder / LINES
+  if not count:
+    return b'', ''
+  if not path.exists():
+    return b'', f'the {count} lines that were noted are gone'
+  with tensor_file.reading(path) as file:
+    lines = file.read().splitlines(keepends=True)[:count]
+  text = b''.join(lines)
+  if len(lines) < count or not text.endswith(b'\n'):
+    whole = text[: text.rfind(b'\n') + 1]
+    there = whole.count(b'\n')
+    return whole, f'{count} lines were noted, {there} are there'
+  same = not sha256 or hashlib.sha256(text).hexdigest() == sha256
+  return text, '' if same else f'the first {count} lines are not those that were noted'

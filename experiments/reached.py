@@ -15,7 +15,7 @@ class Reached:
   Attributes:
     step, state: steps taken, and what they made.
     best, best_score: the arrays that were best on validation rows; None before the first look.
-    pending: steps that are not reported. notes: lines of metrics.jsonl.
+    pending: steps that are not reported. notes: lines of metrics.jsonl, and their SHA-256.
     due: whether an evaluation behind that step was given up.
   """
 
@@ -24,7 +24,7 @@ class Reached:
   best: Tuned
   best_score: float | None
   pending: list[list[float]]
-  notes: int
+  notes: tuple[int, str]
   due: bool
 
 

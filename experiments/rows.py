@@ -25,6 +25,18 @@ def texts(settings: schema.Data, part: data.Part) -> list[data.Example]:
   return [each for row in part.rows for each in data.examples(part.task, row, settings.prefix)]
 
 
+def origins(settings: schema.Data, part: data.Part) -> tuple[str, list[int]]:
+  """Where the rows of a part are, and the row of each example there, counted from 0.
+
+  They are counted as `experiments.splits` does, in the official split.
+  """
+  made = [len(data.examples(part.task, row, settings.prefix)) for row in part.rows]
+  numbers = [int(i) for i, many in zip(part.indices, made) for _ in range(many)]
+  source = data.source_of(part.task, settings.dir, kind=settings.source)
+  file = isinstance(source, data.LocalFiles)
+  return str(source.path(part.official)) if file else f'{part.task.name} {part.official}', numbers
+
+
 def told(splits: data.Splits) -> dict[str, Any]:
   """Each part's origin, size and hashes, and the duplicates between them; as JSON has it."""
   parts = {name: part.told() for name, part in splits.parts().items()}

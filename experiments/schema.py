@@ -14,6 +14,8 @@ from compacter_jax.method import Method
 from compacter_jax.optim import Optim
 from compacter_jax.settings import choose, within
 
+STOP = 'stop'  # of `nonfinite`
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -112,12 +114,15 @@ class Job:
   data: Data
   optim: Optim
   method: Method
+  nonfinite: int | str = STOP
 
   def __post_init__(self):
     choose('weights_dtype', self.weights_dtype, ('file', 'float32', 'bfloat16'))
     for field in 'batch_size', 'accumulate', 'eval_batch_size', 'log_every':
       within(field, getattr(self, field), 1)
     within('seed', self.seed, 0, SEEDS - 1)
+    if self.nonfinite != STOP:
+      _check_nonfinite(self.nonfinite)
     for field in 'steps', 'epochs', 'eval_every', 'save_every', 'watchdog':
       within(field, getattr(self, field), 0)
     if not self.steps and not self.epochs:
@@ -125,10 +130,24 @@ class Job:
         'There is nothing to train.', where='config', expected='steps or epochs', got='0 of both'
       )
 
+  @property
+  def skips(self) -> int:
+    """How many steps that are not finite are left out."""
+    return 0 if self.nonfinite == STOP else int(self.nonfinite)
+
+
+def _check_nonfinite(value: int | str) -> None:
+  if isinstance(value, str) or value < 0:
+    raise ConfigError(
+      f'nonfinite cannot be {value!r}.', expected=f'{STOP!r} or a number of steps', got=repr(value)
+    )
+
 
 def job(config: Mapping[str, Any]) -> Job:
   """A Job from plain settings.  Raises ConfigError for any name, type or value that cannot be."""
   values = dict(config)
+  if isinstance(steps := values.get('nonfinite'), str) and steps.isdecimal():
+    values['nonfinite'] = int(steps)  # the command line gives text where the default is text
   parts = {
     'mesh': lambda v: settings.build(Mesh, v, 'config.mesh'),
     'data': lambda v: settings.build(Data, v, 'config.data'),
@@ -145,10 +164,11 @@ def job(config: Mapping[str, Any]) -> Job:
 LOCAL = 'model', 'tokenizer', 'data.dir', 'data.source', 'data.cache'
 
 # Settings that a run may be gone on with other values of: they change no result but by rounding,
-# or what they change is checked by a hash. Of all others the run must have the same.
+# or what they change is checked by a hash. `nonfinite` changes whether a run goes on, and not what
+# a step does. Of all others the run must have the same.
 FREE = (
   *LOCAL,
-  *('remat', 'unroll', 'eval_batch_size', 'save_every', 'watchdog'),
+  *('remat', 'unroll', 'eval_batch_size', 'save_every', 'watchdog', 'nonfinite'),
   *('mesh.data', 'mesh.fsdp', 'mesh.tensor', 'mesh.devices'),
 )
 

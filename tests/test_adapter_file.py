@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import compacter_jax as cj
-from compacter_jax import adapter_file, methods, t5
+from compacter_jax import adapter_file, methods, sealed, t5
 from compacter_jax.chaining import chain
 from compacter_jax.errors import StorageError, WeightsError
 from compacter_jax.methods.adapter import Adapter
@@ -122,7 +122,7 @@ def test_damage_is_noticed(tmp_path, frozen):
 def test_a_description_that_does_not_fit_is_refused(tmp_path, frozen, change, message):
   saved(tmp_path, frozen, Compacter(n=2, width=4))
   path = tmp_path / 'adapter' / adapter_file.DESCRIPTION
-  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+  sealed.write(path, json.loads(path.read_text()) | change)
   with pytest.raises(WeightsError, match=message):
     cj.load(tmp_path / 'adapter', CFG, frozen)
 

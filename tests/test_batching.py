@@ -16,6 +16,7 @@ from compacter_jax.errors import ConfigError
 from compacter_jax.methods.prompt import Prompt
 from compacter_jax.model import Model
 from experiments import finetune, schema
+from experiments.batches import training
 from experiments.benchmarks import batching
 from experiments.configs import read_config
 from experiments.inputs import read_inputs
@@ -102,11 +103,11 @@ def test_a_run_takes_the_batching_of_its_config(base, tmp_path):
   job = schema.job(config.to_dict())
   inputs = read_inputs(job)
   split, width = inputs.splits['train'], inputs.model.cfg.d_model
-  assert finetune.training(job, split, width).batching == 'packed'
+  assert training(job, split, width).batching == 'packed'
   results = finetune.run(job, inputs, tmp_path / 'w', quiet=True)
   notes = [json.loads(line) for line in (tmp_path / 'w/metrics.jsonl').read_text().splitlines()]
   told, position = results['batching'], results['position']
-  assert finetune.training(job, split, width).resumed(position) == 2
+  assert training(job, split, width).resumed(position) == 2
   assert 0.5 < told['useful_ids'] < 1 and told['lines'] < 8 and 0 <= told['waited'] <= 1
   assert 0 <= notes[0]['waited'] <= 1 and notes[0]['step'] == results['steps'] == 2
 

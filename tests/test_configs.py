@@ -267,7 +267,19 @@ def test_missing_flags_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'module', ['run', 'count', 'quickstart', 'compare', 'splits', 'prepare', 'pretrain', 'inspect']
+  'module',
+  [
+    'run',
+    'count',
+    'quickstart',
+    'compare',
+    'splits',
+    'prepare',
+    'pretrain',
+    'inspect',
+    'verify',
+    'faults',
+  ],
 )
 def test_help_answers_at_once(module):
   begin = time.perf_counter()

@@ -17,7 +17,8 @@ from compacter_jax.data.order import train_rows
 from compacter_jax.data.pipeline import BATCHINGS, Batches
 from compacter_jax.data.ragged import Ragged
 from compacter_jax.errors import DataError, WeightsError
-from experiments import finetune, messages, schema
+from experiments import messages, schema
+from experiments.batches import lengths
 from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
 from tests.data.characters import Characters
@@ -75,7 +76,7 @@ def test_few_rows_train_at_least_one_step_and_that_is_told(rows, tmp_path):
   config.update({'batch_size': 8, 'epochs': 0.1})
   config.method.adapters.width = 4
   job = schema.job(config.to_dict())
-  assert finetune.lengths(job, rows) == (1, 1)
+  assert lengths(job, rows) == (1, 1)
   note = f'a batch of 8 is more than the {rows} training rows'
   assert note in messages.announce(job, read_inputs(job), 1, useful=1)
 

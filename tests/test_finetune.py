@@ -14,6 +14,7 @@ from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import DataError, StorageError
 from compacter_jax.train import Progress
 from experiments import evaluation, finetune, messages, quickstart, rows, run, schema
+from experiments.batches import lengths
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
 from experiments.inputs import read_inputs
@@ -232,7 +233,7 @@ def test_a_folder_that_is_none_is_told(base, tmp_path):
   ],
 )
 def test_lengths_of_a_run(base, changes, want):
-  assert finetune.lengths(job(base, **changes), 40) == want
+  assert lengths(job(base, **changes), 40) == want
 
 
 def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch, capsys):

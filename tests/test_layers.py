@@ -13,8 +13,8 @@ FILES = sorted([*ROOT.glob('compacter_jax/**/*.py'), *ROOT.glob('experiments/**/
 ROWS = [
   {'errors', 'inits', 'weights', 'squad', 'narrow', 'partition'},
   {'settings', 'hypercomplex', 'fastfood', 'bottleneck', 'metrics', 'tensor_file'},
-  {'method', 'generation_metrics', 'weighted_metrics'},
-  {'graft', 'chaining', 'bootstrap', 'state_file'},
+  {'sealed', 'method', 'generation_metrics', 'weighted_metrics'},
+  {'graft', 'chaining', 'bootstrap', 'state_file', 'nonfinite'},
   {'checkpoints'},
   {'t5', 'methods'},  # blind to each other
   {'model', 'sharding', 'optim', 'data'},

@@ -60,6 +60,17 @@ def held(folder: Path, run: str, say: Callable[[str], None], force: bool = False
     lock.release()
 
 
+def told(folder: Path) -> str:
+  """Who says that it has the folder, and whether it is at work; nothing is taken or written."""
+  if (note := _note(folder)) is None:
+    return 'nobody is at work here'
+  if note.get('host') != socket.gethostname():
+    return f'{_told(note)}, another host, may be at work here'
+  if _alive(note.get('pid')):
+    return f'{_told(note)} is at work here'
+  return f'{_told(note)} ended without giving the folder up; the next start takes over'
+
+
 def _note(folder: Path) -> dict[str, Any] | None:
   """What the holder of a folder says of itself; None if there is none."""
   try:

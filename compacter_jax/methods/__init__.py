@@ -41,7 +41,7 @@ def load(name: str, **fields: Any) -> Method:
   Raises:
     ConfigError: no such method or field, or a value of the wrong type.
   """
-  return settings.build(method_class(name), fields, f'the method {name!r}')
+  return _built({'name': name, **fields})
 
 
 def from_config(config: Mapping[str, Any]) -> Method:
@@ -51,7 +51,7 @@ def from_config(config: Mapping[str, Any]) -> Method:
     ConfigError: as `load`, or if the settings are neither.
   """
   if 'name' in config:
-    return load(**config)
+    return _built(config)
   for part, inner in config.items():
     if not isinstance(inner, Mapping) or 'name' not in inner:
       raise ConfigError(
@@ -60,7 +60,13 @@ def from_config(config: Mapping[str, Any]) -> Method:
         expected=f'settings with a name out of {", ".join(names())}',
         got=repr(inner),
       )
-  return chain(**{part: load(**inner) for part, inner in config.items()})
+  return chain(**{str(part): _built(inner) for part, inner in config.items()})
+
+
+def _built(config: Mapping[str, Any]) -> Method:
+  rest = {field: value for field, value in config.items() if field != 'name'}
+  name = str(config['name'])
+  return settings.build(method_class(name), rest, f'the method {name!r}')
 
 
 def to_config(method: Method) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """T5 and its family: configs, network, decoding, files."""
 
 from compacter_jax.t5.config import Config, count, shapes
-from compacter_jax.t5.files import load, read_config, save
+from compacter_jax.t5.files import check, load, read_config, save
 from compacter_jax.t5.hub import resolve
 from compacter_jax.t5.network import random_weights
 from compacter_jax.t5.sizes import SIZES, size_named
@@ -9,6 +9,7 @@ from compacter_jax.t5.sizes import SIZES, size_named
 __all__ = [
   'SIZES',
   'Config',
+  'check',
   'count',
   'load',
   'random_weights',

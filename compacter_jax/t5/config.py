@@ -151,7 +151,7 @@ def from_hf(hf: Mapping[str, Any]) -> Config:
   for missing keys (all of them at once) and for whatever this T5 cannot compute.
   """
   family = hf.get('model_type')
-  if family not in FAMILIES:
+  if not isinstance(family, str) or family not in FAMILIES:
     raise ConfigError(
       'This config.json describes no T5.',
       expected=f'model_type is one of {", ".join(FAMILIES)}',
@@ -189,7 +189,7 @@ def _feed_forward(hf: Mapping[str, Any], otherwise: str) -> tuple[str, bool]:
   activation = hf.get('dense_act_fn', activation)
   gated = hf.get('is_gated_act', gate == 'gated')
   same = {'gelu_pytorch_tanh': 'gelu_new', 'swish': 'silu'}
-  activation = same.get(activation, activation)
+  activation = same.get(str(activation), activation)
   if gate not in ('', 'gated') or activation not in ACTIVATIONS:
     raise ConfigError(
       'This T5 has a feed-forward block that is not implemented.',

@@ -44,6 +44,20 @@ def load(name_or_dir: str | Path, dtype: Any = None) -> tuple[Config, dict[str, 
   want = _checked(dtype)
   folder = hub.resolve(name_or_dir)
   cfg = read_config(folder)
+  # On a CPU what is put there is the array itself, not a copy.
+  return cfg, {path: jax.device_put(array) for path, array in _arrays(folder, cfg, want)}
+
+
+def check(folder: str | Path) -> Config:
+  """Reads a folder as `load` does and keeps nothing.  Raises as `load`."""
+  cfg = read_config(folder)
+  for _ in _arrays(Path(folder), cfg, None):
+    pass
+  return cfg
+
+
+def _arrays(folder: Path, cfg: Config, want: np.dtype | None) -> Iterator[tuple[str, np.ndarray]]:
+  """Every array by path; WeightsError behind the last one if any of them is damaged."""
   with ExitStack() as stack:
     found = _open(folder, stack)
     source = next((name for name in (EMBEDDING, *copies(cfg)) if name in found), EMBEDDING)
@@ -53,21 +67,19 @@ def load(name_or_dir: str | Path, dtype: Any = None) -> tuple[Config, dict[str, 
       dtypes = {stored.entry.dtype for stored in found.values()}
       want = _BFLOAT16 if dtypes == {_BFLOAT16} else _FLOAT32
     faults = [f'{n} differs from {source}' for n in repeated if _differ(found[n], found[source])]
-    frozen = {}
     for path, group in groupby(names(cfg), lambda name: name.path):
       out = _aligned(shapes(cfg)[path], want)
       for name in group:
         stored = found[source if name.hf == EMBEDDING else name.hf]
         if bad := _fill(stored, name, out):
           faults.append(f'{name.hf} has {bad:,} numbers that are not finite')
-      frozen[path] = jax.device_put(out)  # on a CPU this is `out` itself, not a copy
+      yield path, out
   if faults:
     fix = 'for lm_head.weight: tie_word_embeddings in config.json is false if the head is not tied'
     differ = any('differs' in fault for fault in faults)
     raise WeightsError(
       'These weights are damaged.', where=str(folder), got=listed(faults), fix=fix if differ else ''
     )
-  return cfg, frozen
 
 
 def save(
@@ -262,9 +274,11 @@ def _shards(
 
 def _read_json(path: Path) -> dict[str, Any]:
   """A JSON object. Raises WeightsError for anything else."""
+  with tensor_file.reading(path) as file:
+    text = file.read(tensor_file.MAX_HEADER)
   try:
-    fields = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError, RecursionError) as error:
+    fields = json.loads(text.decode())
+  except (ValueError, RecursionError) as error:
     raise WeightsError('This is no readable JSON.', where=str(path), got=str(error)) from error
   if not isinstance(fields, dict):
     raise WeightsError('This is no JSON object.', where=str(path))

@@ -51,6 +51,9 @@ def get_config() -> ConfigDict:
   # Seconds after which a step, or a batch of an evaluation, that takes ten times as long as usual
   # ends the process: it hangs. 0 is never.
   config.watchdog = 300.0
+  # A step whose loss or gradient is not finite changes nothing. 'stop' ends the run there; a number
+  # leaves out as many such steps, notes and counts them, and then stops.
+  config.nonfinite = 'stop'
 
   config.mesh = ConfigDict()
   # How devices are arranged. Batches are split over data and fsdp, weights over fsdp and tensor;

@@ -81,7 +81,7 @@ def folder(workdir: Path, run: Run, made: schema.Job) -> Path:
   told = schema.as_config(made)
   told['data'] = {k: v for k, v in told['data'].items() if k not in ('dir', 'cache')}
   # The suite's, whose fingerprint is checked; and what changes no result.
-  del told['model'], told['mesh'], told['watchdog']
+  del told['model'], told['mesh'], told['watchdog'], told['nonfinite']
   digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
   label = f'rate-{made.optim.rate:g}-seed-{made.seed}-{digest}'
   return workdir / 'runs' / run.method / run.task / label
