@@ -22,6 +22,7 @@ def get_suite():
     'seeds': (42, 1, 2),
     'settings': {
       'batch_size': 32,
+      'data.batching': 'bucketed',  # padded, two thirds of the ids would be padding
       'unroll': 4,
       'optim.warmup': 100,
       'data.source': 'files',
