@@ -25,6 +25,15 @@ jax.config.update('jax_disable_most_optimizations', True)
 MAPS, MOST = Path('/proc/self/maps'), 40_000
 _tests = itertools.count()
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """A file is one process's: else both would make its fixtures and compile its programs."""
+  from xdist.scheduler import LoadFileScheduling
+
+  return LoadFileScheduling(config, log)
+
+
 TINY = {name: from_hf(hf) for name, hf in SHAPES.items()}
 
 
