@@ -322,7 +322,7 @@ def test_a_folder_of_another_run_is_refused(text, whole, tmp_path, ended):
     'steps=40, optim.rate=0.01', 'steps=41, optim.rate=0.5',
   )  # fmt: skip
   (tmp_path / 'w/config.json').write_text('{')
-  with pytest.raises(StorageError, match='config.json'):
+  with pytest.raises(WeightsError, match='config.json'):
     pretraining.run(settings(text), tmp_path / 'w', quiet=True)
   (tmp_path / 'w/config.json').write_bytes((whole[0] / 'config.json').read_bytes())
   assert files_of(tmp_path / 'w') == before
