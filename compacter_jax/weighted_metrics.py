@@ -37,8 +37,8 @@ class Rows(NamedTuple):
 
   @property
   def alone(self) -> bool:
-    """Whether each row is its own unit."""
-    return int(self.unit[-1]) == len(self.unit) - 1
+    """Whether each row is its own unit, in the rows' order."""
+    return np.array_equal(self.unit, np.arange(len(self.unit)))
 
   def sums(self, *values: np.ndarray) -> np.ndarray:
     """Per unit the sum of each of the values, which stand by row: float64 [units, k]."""

@@ -58,6 +58,13 @@ def test_every_metric_of_every_task_has_an_interval():
   assert used | set(generation_metrics.GENERATION) <= set(METRICS) == set(ROWS)
 
 
+def test_units_may_be_numbered_in_any_order():
+  """Rows of one unit each, of which those at 0 and 1 are drawn: a constant side, so 0."""
+  texts, unit = ['0', '0', '1', '0'], np.array([0, 2, 1, 3])
+  scored = weighted(metrics.matthews, Rows(texts, texts, [], unit))
+  assert scored.of(scored.columns)(np.array([[1.0, 0, 1, 0], [0, 1, 1, 0]])).tolist() == [0, 100]
+
+
 @pytest.mark.parametrize('units', ['rows', 'groups', 'one row a group'])
 @pytest.mark.parametrize('metric', KNOWN, ids=lambda m: m.__name__)
 @settings(max_examples=15, deadline=None)
