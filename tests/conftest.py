@@ -1,6 +1,7 @@
 """What every test runs under, and small T5s of every kind."""
 
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,11 @@ from experiments.record_t5 import SHAPES
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_disable_most_optimizations', True)
+# So do the emitters of fusions, which jaxlib 0.10 can do without: half the time of these tests.
+# Newer ones know no such flag and would abort.
+if jax.__version_info__ < (0, 11):
+  flags = os.environ.get('XLA_FLAGS', ''), '--xla_cpu_use_fusion_emitters=false'
+  os.environ['XLA_FLAGS'] = ' '.join(flags).strip()
 
 # Each compiled program is a few memory maps, of which Linux grants a process 65,530; without more,
 # the compiler crashes.
