@@ -56,7 +56,7 @@ def main() -> None:
   for kind, step in steps.items():
     seconds = statistics.median(step.seconds)
     ratio = statistics.median(a / b for a, b in zip(step.seconds, first.seconds, strict=True))
-    cells = f'{seconds:.2f} | {flags.batch / seconds:.1f} | {ratio:.2f}'
+    cells = f'{seconds:.3g} | {flags.batch / seconds:.1f} | {ratio:.2f}'
     print(f'| {kind} | {cells} | {step.temporaries / 2**20:,.0f} |')
 
 

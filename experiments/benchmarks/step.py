@@ -4,7 +4,7 @@
     python -m experiments.benchmarks.step --size=t5-small --layers=6 --configs compacter lora full
 
 T5 of a published size with random weights, cut to fewer layers so that all programs fit side by
-side; batch 8 x 128 to 8 labels, dropout, AdamW. The steps alternate, so that a machine that slows
+side; 128 ids to 8 labels, dropout, AdamW. The steps alternate, so that a machine that slows
 down slows all. Prints a Markdown table: seconds to trace and to compile, the median step, its ratio
 to the last row's, and the temporaries by the compiler's own account.
 """
@@ -34,6 +34,8 @@ def main() -> None:
   parser.add_argument('--size', default='t5-base')
   parser.add_argument('--layers', type=int, default=3, help='of each stack')
   parser.add_argument('--vocab', type=int, default=8192)
+  parser.add_argument('--batch', type=int, default=BATCH, help='examples')
+  parser.add_argument('--dtype', default='float32', help='of activations and frozen weights')
   parser.add_argument('--rounds', type=int, default=9)
   parser.add_argument(
     '--configs', nargs='*', default=['compacter', 'compacter_pp', 'adapter', 'bitfit', 'full']
@@ -45,16 +47,19 @@ def main() -> None:
   steps = {}
   for name in flags.configs:
     method = methods.from_config(read_config(HERE / f'{name}.py').method.to_dict())
-    steps[name] = Step(Model(cfg, method), frozen)
+    steps[name] = Step(Model(cfg, method, flags.dtype), frozen, batch=flags.batch)
   first = flags.configs[0]
   method = methods.from_config(read_config(HERE / f'{first}.py').method.to_dict())
-  steps = {f'{first}, no dropout': Step(Model(cfg, method), frozen, dropout=False), **steps}
+  plain = Step(Model(cfg, method, flags.dtype), frozen, dropout=False, batch=flags.batch)
+  steps = {f'{first}, no dropout': plain, **steps}
   alternate(steps.values(), flags.rounds)
-  print(f'{flags.size}, {flags.layers} + {flags.layers} layers, {jax.devices()[0].device_kind}\n')
+  layers = f'{flags.layers} + {flags.layers} layers'
+  batch = f'batch {flags.batch} x {SOURCE} to {TARGET}'
+  print(f'{flags.size}, {layers}, {batch}, {flags.dtype}, {jax.devices()[0].device_kind}\n')
   print(_row(HEADER), _row(['---'] * len(HEADER)), sep='\n')
   last = list(steps.values())[-1]
   for name, step in steps.items():
-    cells = f'{step.ms:,.0f}', f'{step.ratio(last):.2f}', f'{step.temporaries / 2**20:,.0f}'
+    cells = f'{step.ms:.4g}', f'{step.ratio(last):.2f}', f'{step.temporaries / 2**20:,.0f}'
     print(_row([name, *(f'{seconds:.1f}' for seconds in step.made), *cells]))
 
 
@@ -67,11 +72,13 @@ class Step:
     seconds: those of each step that was run.
   """
 
-  def __init__(self, model: Model, frozen: dict[str, jax.Array], dropout: bool = True):
+  def __init__(
+    self, model: Model, frozen: dict[str, jax.Array], dropout: bool = True, batch: int = BATCH
+  ):
     random = np.random.default_rng(0)
-    draw = lambda width: random.integers(3, model.cfg.vocab, (BATCH, width), dtype=np.int32)
+    draw = lambda width: random.integers(3, model.cfg.vocab, (batch, width), dtype=np.int32)
     self.batch = {'source': draw(SOURCE), 'target': draw(TARGET)}
-    self.frozen = model.trim(frozen)
+    self.frozen = {path: w.astype(model.dtype) for path, w in model.trim(frozen).items()}
     optimizer = optim.build(optim.Optim(rate=1e-4, warmup=0, schedule='constant'), 100)
     self.state = train.start(model.init(jax.random.key(0), frozen), optimizer)
     begin = time.perf_counter()
