@@ -68,6 +68,7 @@ def run(
   placement = Placement(mesh, inputs.model, inputs.frozen)
   agreement.check(job, inputs)
   if results := processes.first_says(lambda: folders.ended(out, plain, schema.FREE)):
+    processes.first_says(lambda: _clear(out))  # which the start that ended it may not have come to
     return results
   checkpoints = Checkpoints(out / CHECKPOINTS, agreement.identity(job, inputs))
   with contextlib.ExitStack() as stack:
@@ -80,8 +81,13 @@ def run(
     asked = preemption, watchdog
     finetuning = Finetuning(job, inputs, placement, checkpoints, *asked, out, quiet)
     results = finetuning.results()
-  processes.first_says(lambda: shutil.rmtree(out / CHECKPOINTS))
+  processes.first_says(lambda: _clear(out))
   return results
+
+
+def _clear(out: Path) -> None:
+  """Removes the checkpoints of a run that has ended; what cannot be removed does no harm."""
+  shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
 def _begin_folder(out: Path, plain: dict[str, Any]) -> None:

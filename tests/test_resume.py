@@ -147,6 +147,18 @@ def test_a_run_that_has_ended_does_nothing(base, inputs, whole, monkeypatch):
   assert before == {path: path.stat().st_mtime_ns for path in whole.rglob('*')}
 
 
+def test_a_run_that_was_killed_behind_its_results_leaves_no_checkpoints(
+  base, inputs, whole, tmp_path, monkeypatch
+):
+  with monkeypatch.context() as patch:
+    kill_in(patch, folders, 'write_results', 1, True)
+    with pytest.raises(Killed):
+      finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  assert (tmp_path / 'w/checkpoints').exists()
+  finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  assert_same(tmp_path / 'w', whole)
+
+
 def half(base, inputs, out):
   """A run that was left at step 5."""
   with pytest.MonkeyPatch.context() as patch, pytest.raises(PreemptedError):
