@@ -1,0 +1,1 @@
+"""Runs that are killed, asked to end and damaged until they end, and what became of them."""

@@ -1,0 +1,89 @@
+"""Runs that are killed at random moments lose nothing; and a soak sees what it is there to see."""
+
+import json
+import random
+
+import pytest
+
+from compacter_jax.checkpoints import verifying
+from experiments.soak import __main__ as command
+from experiments.soak import harm
+from experiments.soak.runs import Left
+from experiments.soak.soaking import Soak, Trial, Whole
+from experiments.soak.tally import Tally
+from tests.checkpoints.states import save
+
+NOTES = [{'step': step, 'loss': 1 / step} for step in range(1, 6)]
+WHOLE = Left(NOTES, b'arrays', {'test': 90.0})
+
+
+def test_random_kills_lose_nothing(tmp_path):
+  tally = Soak(tmp_path, ('compacter',), kills=25).run()
+  assert not tally.faults, tally.faults
+  assert tally.killed >= 25 and tally.runs
+  assert (tally.lost, tally.twice, tally.silent) == (0, 0, 0)
+  assert tally.seen == tally.damaged
+  assert not [path for path in tmp_path.iterdir() if path.name[0].isdigit()]  # nothing to look at
+
+
+def compared(left, tmp_path, monkeypatch, damaged=()):
+  """What the end of such a run is found to be."""
+  monkeypatch.setattr(Left, 'by', classmethod(lambda cls, folder: left))
+  out = tmp_path / '0-0-lora'
+  out.mkdir()
+  out.with_suffix('.log').touch()
+  trial = Trial(Soak(tmp_path), 'lora', out, Whole(WHOLE, 1.0), random.Random(0))
+  trial._damaged.update(damaged)
+  trial._compare()
+  assert out.exists() == bool(trial.tally.faults)
+  return trial.tally
+
+
+def test_a_run_that_is_the_same_is_well(tmp_path, monkeypatch):
+  assert compared(WHOLE, tmp_path, monkeypatch).faults == []
+
+
+@pytest.mark.parametrize(
+  'notes, lost, twice', [(NOTES[:2] + NOTES[3:], 8, 0), (NOTES + NOTES[-2:], 0, 16)]
+)
+def test_lost_and_repeated_examples_are_counted(notes, lost, twice, tmp_path, monkeypatch):
+  tally = compared(Left(notes, WHOLE.arrays, WHOLE.told), tmp_path, monkeypatch)
+  assert (tally.lost, tally.twice, tally.silent) == (lost, twice, 1)
+
+
+@pytest.mark.parametrize(
+  'left, told',
+  [
+    (Left(NOTES, b'arrayz', WHOLE.told), 'other arrays'),
+    (Left(NOTES, WHOLE.arrays, {'test': 91.0}), 'other told'),
+  ],
+)
+def test_other_bits_are_silent_corruption(left, told, tmp_path, monkeypatch):
+  tally = compared(left, tmp_path, monkeypatch)
+  assert tally.silent == 1 and told in tally.faults[0]
+
+
+def test_damage_that_nothing_saw_is_silent_corruption(tmp_path, monkeypatch):
+  tally = compared(WHOLE, tmp_path, monkeypatch, damaged=[20])
+  assert tally.silent == 1 and 'step 20 was not seen' in tally.faults[0]
+
+
+def test_the_newest_checkpoint_is_damaged_where_another_one_is_whole(tmp_path, monkeypatch):
+  monkeypatch.setattr(harm, 'DAMAGED', 1.0)
+  one = save(tmp_path / 'one', {1: None})
+  assert harm.damage(one, random.Random(0)) is None
+  for seed in range(8):  # bits and cuts
+    two = save(tmp_path / str(seed), {1: None, 2: None})
+    assert harm.damage(two, random.Random(seed)) == 2
+    assert [bool(found.reason) for found in verifying.verify(two)] == [True, False]
+    assert harm.damage(two, random.Random(seed)) is None  # no other one is left
+
+
+def test_what_went_wrong_ends_the_command_with_1(tmp_path, monkeypatch, capsys):
+  bad = Tally(methods=['lora'], runs=1, faults=['step 20 was not seen'])
+  monkeypatch.setattr(Soak, 'run', lambda self: bad)
+  with pytest.raises(SystemExit) as end:
+    command.main(['--minutes=1', f'--workdir={tmp_path}', f'--record={tmp_path}/soak.json'])
+  assert end.value.code == 1
+  assert '| manual actions | 1 |' in capsys.readouterr().out
+  assert json.loads((tmp_path / 'soak.json').read_text())['faults'] == bad.faults
