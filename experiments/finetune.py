@@ -178,7 +178,9 @@ class Finetuning:
     tuned = model.init(jax.random.key(self._job.seed), self._inputs.frozen)
     state = placement.state(tuned, optim.build(self._job.optim, self._total), self._job.seed)
     fresh = Reached(0, state, copied(state.tuned), None, [], (0, ''), False)
-    found = self._checkpoints.restore({'state': state, 'best': state.tuned})
+    saved = {'state': state, 'best': state.tuned}
+    found = self._checkpoints.restore(saved)
+    self._checkpoints.check_room(saved)
     if found is None:
       return fresh
     for each in found.quarantined:

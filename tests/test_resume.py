@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compacter_jax import train
-from compacter_jax.checkpoints import Checkpoints
+from compacter_jax.checkpoints import Checkpoints, room
 from compacter_jax.checkpoints.layout import HOLDER
 from compacter_jax.errors import InUseError, NumericsError, PreemptedError, StorageError
 from experiments import finetune, folders, schema
@@ -157,6 +157,30 @@ def test_a_run_that_was_killed_behind_its_results_leaves_no_checkpoints(
   assert (tmp_path / 'w/checkpoints').exists()
   finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
   assert_same(tmp_path / 'w', whole)
+
+
+def test_the_clock_may_jump_by_years(base, inputs, whole, tmp_path, monkeypatch):
+  """It is left ten years ago, and goes on in ten years and in another time zone."""
+  real, years = time.time, 10 * 365 * 86_400
+  monkeypatch.setattr(time, 'time', lambda: real() - years)
+  half(base, inputs, tmp_path / 'w')
+  monkeypatch.setattr(time, 'time', lambda: real() + years)
+  monkeypatch.setenv('TZ', 'Pacific/Kiritimati')
+  time.tzset()
+  try:
+    finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  finally:
+    monkeypatch.undo()
+    time.tzset()
+  assert_same(tmp_path / 'w', whole)
+
+
+def test_too_little_room_is_told_before_the_first_step(base, inputs, tmp_path, monkeypatch):
+  monkeypatch.setattr(room, 'free', lambda folder: 1_000)
+  monkeypatch.setattr(train.Loop, 'run', lambda *_: pytest.fail('trained'))
+  with pytest.raises(StorageError, match='too little room') as caught:
+    finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  assert caught.value.exit_code == 6 and caught.value.got == '1,000 bytes are free'
 
 
 def half(base, inputs, out):

@@ -18,6 +18,7 @@ from compacter_jax.checkpoints import (
   manifest,
   processes,
   refusals,
+  room,
   surroundings,
   trees,
   verifying,
@@ -100,6 +101,7 @@ class Checkpoints:
     self._identity = manifest.plain('identity', dict(identity))
     self._say = say or logging.getLogger(__name__).warning
     self._store = Store(self._folder, keep_last, keep_best, self._say)
+    self._kept = keep_last + keep_best
     self._run = secrets.token_hex(8)
     self._background = Background()
     self._claimed = self._resumed = False
@@ -176,6 +178,10 @@ class Checkpoints:
     if not self._claimed:
       raise RuntimeError('Checkpoints are used within `with checkpoints.claim():`.')
     processes.all_or_none(self._background.wait())
+
+  def check_room(self, like: Any) -> None:
+    """Raises StorageError unless the disk has room for all steps that will be there at a time."""
+    processes.first_says(lambda: room.check(self._folder, like, self._kept))
 
   def restore(self, like: Any, best: bool = False) -> Restored | None:
     """The newest step of which every byte is right; None if there never was one.
@@ -254,17 +260,12 @@ class Checkpoints:
       if isinstance(error, CompacterError) or not isinstance(error, Exception):
         raise
       told = str(error).partition(' [tensorstore_spec')[0][:500]
+      free = room.free(self._folder)
+      found = 'unknown' if free is None else f'{free:,}'
       raise StorageError(
         what,
         where=str(self._folder / str(described.step)),
         expected=f'room for {trees.size(described.tree):,} bytes and a little more',
-        got=f'{type(error).__name__}: {told}; {_free(self._folder)} bytes are free',
+        got=f'{type(error).__name__}: {told}; {found} bytes are free',
         fix='make room on the disk or see what ails it; all steps that were written are intact',
       ) from error
-
-
-def _free(folder: Path) -> str:
-  try:
-    return f'{shutil.disk_usage(folder).free:,}'
-  except OSError:
-    return 'unknown'

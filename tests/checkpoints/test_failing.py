@@ -2,10 +2,11 @@
 
 import errno
 
+import jax
 import jax.numpy as jnp
 import pytest
 
-from compacter_jax.checkpoints import arrays, verifying
+from compacter_jax.checkpoints import arrays, room, verifying
 from compacter_jax.errors import StorageError, WeightsError
 from tests.checkpoints.states import names, opened, restored, save, state
 
@@ -138,3 +139,20 @@ def test_a_state_is_copied_before_save_returns(tmp_path, monkeypatch):
   (copy,) = arrays.copied([held['w']])
   view = held['w'].__array__()
   assert copy.ctypes.data != view.ctypes.data and copy.flags.owndata
+
+
+@pytest.mark.parametrize('there, needed', [(0, 5), (1, 4), (3, 2)])
+def test_room_for_the_steps_that_are_kept_and_two_more(there, needed, tmp_path, monkeypatch):
+  save(tmp_path, {step: step for step in range(1, there + 1)}, keep_last=3)
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state()))
+  monkeypatch.setattr(room, 'free', lambda folder: needed * size)
+  opened(tmp_path).check_room(state())
+  monkeypatch.setattr(room, 'free', lambda folder: needed * size - 1)
+  with pytest.raises(StorageError, match='too little room') as caught:
+    opened(tmp_path).check_room(state())
+  assert f'{needed} steps of {size:,}' in caught.value.expected
+
+
+def test_a_disk_that_does_not_tell_its_room_is_tried(tmp_path, monkeypatch):
+  monkeypatch.setattr(room, 'free', lambda folder: None)
+  opened(tmp_path).check_room(state())
