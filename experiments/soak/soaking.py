@@ -50,8 +50,7 @@ class Soak:
   def run(self) -> Tally:
     """Soaks; what was counted."""
     begin = time.monotonic()
-    base, cache = save_base(self.folder / 'base'), self.folder / 'programs'
-    self._start = lambda method, out: Start.of(method, base, out, cache)
+    self._base = save_base(self.folder / 'base')
     with ThreadPoolExecutor(self.workers) as pool:
       wholes = dict(zip(self.methods, pool.map(self._undisturbed, self.methods), strict=True))
       self.tally.methods, self._lock = list(self.methods), threading.Lock()
@@ -66,20 +65,25 @@ class Soak:
     """Twice, so that the second one finds all programs compiled."""
     for name in 'first', 'whole':
       out = self.folder / f'{name}-{method}'
-      start = self._start(method, out)
+      start = self.start(method, out)
       if code := start.within(LONGEST):
         raise StorageError(
           'A run that nothing disturbed has failed.', where=str(start.log), got=f'exit code {code}'
         )
     return Whole(Left.by(out), start.since())
 
-  def _over(self) -> bool:
+  def start(self, method: str, out: Path) -> Start:
+    """Starts the run of a method in a folder, or lets it go on."""
+    return Start.of(method, self._base, out, self.folder / 'programs')
+
+  def over(self) -> bool:
+    """Whether to harm no more."""
     enough = bool(self.kills) and self.tally.killed >= self.kills
     return enough or time.monotonic() >= self._until
 
   def _work(self, worker: int, wholes: dict[str, Whole]) -> None:
     number = 0
-    while not self._over():
+    while not self.over():
       method = self.methods[(worker + number * self.workers) % len(self.methods)]
       name = f'{worker}-{number}-{method}'
       draw = random.Random(f'{self.seed} {name}')
@@ -107,12 +111,15 @@ class Trial:
   def run(self) -> None:
     """Starts it again and again, unharmed once the soak is over."""
     while True:
-      start = self._soak._start(self._method, self._out)
+      start = self._soak.start(self._method, self._out)
       self.tally.starts += 1
       # At any moment of a whole run with equal odds: while it imports, compiles, trains, writes.
-      moment = LONGEST if self._soak._over() else self._draw.uniform(0, self._whole.seconds)
+      moment = LONGEST if self._soak.over() else self._draw.uniform(0, self._whole.seconds)
       code = start.within(moment)
-      if code is None:
+      if code is None and moment == LONGEST:
+        start.process.kill()
+        code = start.process.wait()  # which is told as no end that it should have
+      elif code is None:
         code = self._harm(start)
       self.tally.seconds += start.since()
       self._look(start.log)
