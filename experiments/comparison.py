@@ -176,7 +176,8 @@ def measure(pieces: list[Piece], workdir: Path) -> None:
     pace.setdefault(piece.kind, []).append(seconds / piece.guess)
     content = {'config': piece.config, 'settings': piece.settings, 'seconds': seconds} | result
     folders.write_json(piece.path(workdir), content)
-    jax.clear_caches()  # no program is used twice
+    if i + 1 < len(todo) and (piece.kind, piece.config) != (todo[i + 1].kind, todo[i + 1].config):
+      jax.clear_caches()  # rates of a config share programs, and no others do
 
 
 def done(pieces: list[Piece], workdir: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
