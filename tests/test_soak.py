@@ -2,10 +2,12 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
 from compacter_jax.checkpoints import verifying
+from compacter_jax.errors import ConfigError
 from experiments.soak import __main__ as command
 from experiments.soak import harm
 from experiments.soak.runs import Left
@@ -83,7 +85,20 @@ def test_what_went_wrong_ends_the_command_with_1(tmp_path, monkeypatch, capsys):
   bad = Tally(methods=['lora'], runs=1, faults=['step 20 was not seen'])
   monkeypatch.setattr(Soak, 'run', lambda self: bad)
   with pytest.raises(SystemExit) as end:
-    command.main(['--minutes=1', f'--workdir={tmp_path}', f'--record={tmp_path}/soak.json'])
+    command.main(['--minutes=1', f'--workdir={tmp_path}/w', f'--record={tmp_path}/soak.json'])
   assert end.value.code == 1
   assert '| manual actions | 1 |' in capsys.readouterr().out
   assert json.loads((tmp_path / 'soak.json').read_text())['faults'] == bad.faults
+
+
+@pytest.mark.parametrize(
+  'flags, match',
+  [
+    (['--minutes=-1'], 'minutes'),
+    (['--methods', 'compactr'], 'compacter'),
+    ([f'--workdir={Path(__file__).parent}'], 'empty folder'),
+  ],
+)
+def test_bad_flags_end_at_once(flags, match):
+  with pytest.raises(ConfigError, match=match):
+    command.main(flags)

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from compacter_jax.errors import ConfigError
 from compacter_jax.settings import choose, within
 from experiments.guard import guarded
 
@@ -51,6 +52,10 @@ def main(argv: list[str]) -> None:
     choose('methods', method, [file.stem for file in config_files()])
   folder = flags.workdir or Path(tempfile.mkdtemp(prefix='soak-'))
   make_folder(folder)
+  if any(folder.iterdir()):
+    raise ConfigError(
+      'A soak begins in an empty folder.', where=str(folder), fix='name a new one, or none'
+    )
   print(f'in {folder}', flush=True)
   say = lambda text: print(text, flush=True)
   soak = Soak(folder, methods, flags.minutes, flags.kills, flags.workers, flags.seed, say)
