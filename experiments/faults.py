@@ -2,7 +2,7 @@
 
     python -m experiments.faults
 
-Takes experiments/faults.toml.
+Takes experiments/faults.toml, and experiments/soak.json of `experiments.soak`.
 """
 
 import argparse
@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from compacter_jax import tensor_file
 from experiments.guard import guarded
+from experiments.soak.tally import Tally
 
 TABLE = Path(__file__).with_name('faults.toml')
+SOAK = Path(__file__).with_name('soak.json')
 PAGE = Path(__file__).parents[1] / 'docs' / 'reliability.md'
 
 GROUPS = {
@@ -38,6 +40,17 @@ Weights of T5 in Hugging Face's format have no hash: a bit of a number that flip
 
 A step whose loss or gradient is not finite changes nothing. `config.nonfinite` says whether the run
 stops there, or leaves out so many and notes the rows of each in metrics.jsonl.
+"""
+
+
+SOAKED = """
+## Soak
+
+`python -m experiments.soak --minutes=30 --record=experiments/soak.json`: small runs whose process
+is ended at random moments, and whose newest checkpoint is now and then damaged, are started again
+until they end. They must then equal undisturbed ones to the bit. Two shared cores, two runs at a
+time:
+
 """
 
 
@@ -88,7 +101,8 @@ def page(faults: list[Fault]) -> str:
       if each.number in numbers:
         told = [f'`{test}`' for test in each.tests] + [each.note] * bool(each.note)
         lines.append(f'| F{each.number} | {each.what} | {each.holds} | {"<br>".join(told)} |')
-  return '\n'.join(lines) + '\n'
+  soaked = SOAKED + Tally.read(SOAK).markdown() + '\n'
+  return '\n'.join(lines) + '\n' + soaked
 
 
 def main(argv: list[str]) -> None:
