@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from compacter_jax.errors import PreemptedError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
 from compacter_jax.placement import Placement
-from experiments import agreement, folders, schema
+from experiments import agreement, folders, leftovers, schema
 from experiments.batches import lengths, training
 from experiments.console import Console
 from experiments.evaluation import Evaluation, majority
@@ -68,7 +67,7 @@ def run(
   placement = Placement(mesh, inputs.model, inputs.frozen)
   agreement.check(job, inputs)
   if results := processes.first_says(lambda: folders.ended(out, plain, schema.FREE)):
-    processes.first_says(lambda: _clear(out))  # which the start that ended it may not have come to
+    leftovers.clear_after_death(out / CHECKPOINTS)
     return results
   checkpoints = Checkpoints(out / CHECKPOINTS, agreement.identity(job, inputs))
   with contextlib.ExitStack() as stack:
@@ -81,13 +80,8 @@ def run(
     asked = preemption, watchdog
     finetuning = Finetuning(job, inputs, placement, checkpoints, *asked, out, quiet)
     results = finetuning.results()
-  processes.first_says(lambda: _clear(out))
+  leftovers.clear(out / CHECKPOINTS)
   return results
-
-
-def _clear(out: Path) -> None:
-  """Removes the checkpoints of a run that has ended; what cannot be removed does no harm."""
-  shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
 def _begin_folder(out: Path, plain: dict[str, Any]) -> None:
