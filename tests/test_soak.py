@@ -20,7 +20,7 @@ WHOLE = Left(NOTES, b'arrays', {'test': 90.0})
 
 
 def test_random_kills_lose_nothing(tmp_path):
-  tally = Soak(tmp_path, ('compacter',), kills=25).run()
+  tally = Soak(tmp_path, ('compacter',), kills=25, workers=2).run()
   assert not tally.faults, tally.faults
   assert tally.killed >= 25 and tally.runs
   assert (tally.lost, tally.twice, tally.silent) == (0, 0, 0)
