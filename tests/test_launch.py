@@ -74,7 +74,7 @@ MACHINE = '--name=run', '--zone=us-west4-a', '--project=mine', '--poll=0'
 RUN = '--', '--config=experiments/configs/quickstart.py'
 # Of each script that is called by hand: flags that are enough.
 ENOUGH = {
-  'tpu_vm.sh': (*MACHINE, '--workdir=/var/tmp/runs/r'),
+  'tpu_vm.sh': (*MACHINE, '--workdir=/w/r'),
   'tpu_pod.sh': (*MACHINE, '--workdir=/mnt/share/runs/r'),
   'slurm.sh': ('--workdir=/shared/runs/r',),
 }

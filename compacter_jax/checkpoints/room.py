@@ -14,7 +14,7 @@ SPARE = 2  # steps beside those that are kept: one that is written, one on its w
 
 
 def free(folder: Path) -> int | None:
-  """Bytes that are free, where that is known; the folder need not exist."""
+  """Bytes that are free; None where that is not known, as of a folder that is not there."""
   try:
     return shutil.disk_usage(folder).free
   except OSError:

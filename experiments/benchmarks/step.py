@@ -59,7 +59,7 @@ def main() -> None:
   print(_row(HEADER), _row(['---'] * len(HEADER)), sep='\n')
   last = list(steps.values())[-1]
   for name, step in steps.items():
-    cells = f'{step.ms:.4g}', f'{step.ratio(last):.2f}', f'{step.temporaries / 2**20:,.0f}'
+    cells = f'{step.ms:,.1f}', f'{step.ratio(last):.2f}', f'{step.temporaries / 2**20:,.0f}'
     print(_row([name, *(f'{seconds:.1f}' for seconds in step.made), *cells]))
 
 

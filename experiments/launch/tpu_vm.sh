@@ -3,7 +3,7 @@
 # installs it, runs, waits, fetches the results and deletes the VM.
 #
 #   bash experiments/launch/tpu_vm.sh --name=NAME --zone=ZONE --project=PROJECT \
-#       --workdir=/var/tmp/runs/R -- --config=experiments/configs/compacter.py FLAGS OF THE RUN
+#       --workdir=DIR -- --config=experiments/configs/compacter.py FLAGS OF THE RUN
 #
 # --name, --zone, --project: of the VM.
 # --workdir: the run's folder on the VM: a whole path. FLAGS are those of experiments.run.

@@ -19,6 +19,9 @@ from experiments.soak.tally import Tally
 
 METHODS = 'compacter', 'adapter', 'lora', 'bitfit', 'prompt', 'full'
 LONGEST = 600.0  # seconds that a start may take
+# By how much later an end may come with each start of a run: on a machine that became slower a run
+# would else not get on.
+STRETCH = 0.25
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Soak:
   seed: int = 0
   say: Callable[[str], None] = print
   tally: Tally = field(default_factory=Tally)
+  killed: int = 0  # also of runs that have not ended
 
   def run(self) -> Tally:
     """Soaks; what was counted."""
@@ -76,9 +80,14 @@ class Soak:
     """Starts the run of a method in a folder, or lets it go on."""
     return Start.of(method, self._base, out, self.folder / 'programs')
 
+  def note_kill(self) -> None:
+    """Counts a kill at once, so that a soak ends after so many."""
+    with self._lock:
+      self.killed += 1
+
   def over(self) -> bool:
     """Whether to harm no more."""
-    enough = bool(self.kills) and self.tally.killed >= self.kills
+    enough = bool(self.kills) and self.killed >= self.kills
     return enough or time.monotonic() >= self._until
 
   def _work(self, worker: int, wholes: dict[str, Whole]) -> None:
@@ -114,7 +123,8 @@ class Trial:
       start = self._soak.start(self._method, self._out)
       self.tally.starts += 1
       # At any moment of a whole run with equal odds: while it imports, compiles, trains, writes.
-      moment = LONGEST if self._soak.over() else self._draw.uniform(0, self._whole.seconds)
+      latest = self._whole.seconds * (1 + STRETCH * (self.tally.starts - 1))
+      moment = LONGEST if self._soak.over() else self._draw.uniform(0, latest)
       code = start.within(moment)
       if code is None and moment == LONGEST:
         start.process.kill()
@@ -135,6 +145,7 @@ class Trial:
     number, code, seconds = harm.end(start, self._draw)
     if number == signal.SIGKILL:
       self.tally.killed += 1
+      self._soak.note_kill()
       expected = {-signal.SIGKILL}
     else:
       self.tally.asked += 1

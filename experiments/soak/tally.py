@@ -16,7 +16,7 @@ class Tally:
 
   Attributes:
     methods: configs whose runs were harmed. runs: those that ended. starts: of the command.
-    killed, asked: starts ended by SIGKILL and by SIGTERM.
+    killed, asked: SIGKILLs and SIGTERMs that were sent; a few come as a run ends by itself.
     asked_seconds: the longest that one took to end.
     damaged, seen: checkpoints damaged, and those of them that were found to be.
     lost, twice: examples whose step was never noted, and those whose step was noted again.
@@ -43,7 +43,7 @@ class Tally:
 
   @property
   def ends(self) -> int:
-    """Starts that were ended by a signal."""
+    """Signals that were sent."""
     return self.killed + self.asked
 
   @property
@@ -76,8 +76,8 @@ class Tally:
       'time': duration(self.wall),
       'runs that ended': f'{self.runs:,}, of {", ".join(self.methods)}',
       'starts': f'{self.starts:,}',
-      'killed at a random moment': f'{self.killed:,}',
-      'asked to end at a random moment': (
+      'SIGKILLs at random moments': f'{self.killed:,}',
+      'SIGTERMs at random moments': (
         f'{self.asked:,}; the slowest was gone after {self.asked_seconds:.1f} s'
       ),
       'checkpoints damaged': f'{self.damaged:,}; seen {self.seen:,}',
