@@ -2,6 +2,8 @@
 
 import json
 import random
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,28 @@ def test_what_went_wrong_ends_the_command_with_1(tmp_path, monkeypatch, capsys):
 def test_bad_flags_end_at_once(flags, match):
   with pytest.raises(ConfigError, match=match):
     command.main(flags)
+
+
+class Slow:
+  """Starts of a run that needs ten seconds, where an undisturbed one had taken one."""
+
+  log, process = None, None
+
+  def since(self):
+    return 1.0
+
+  def within(self, seconds):
+    return 0 if seconds >= 10 else None
+
+
+@pytest.mark.parametrize('kills', [0, 5])
+def test_a_run_ends_where_all_became_slower(kills, tmp_path, monkeypatch):
+  soak = Soak(tmp_path, kills=kills)
+  soak.start, soak._lock, soak._until = lambda *_: Slow(), threading.Lock(), float('inf')
+  monkeypatch.setattr(harm, 'end', lambda start, draw: (signal.SIGKILL, -signal.SIGKILL, 0.0))
+  monkeypatch.setattr(Trial, '_look', lambda self, log: None)
+  monkeypatch.setattr(Trial, '_compare', lambda self: None)
+  trial = Trial(soak, 'lora', tmp_path / 'w', Whole(WHOLE, 1.0), random.Random(0))
+  trial.run()
+  assert trial.tally.killed == soak.killed == trial.tally.starts - 1
+  assert trial.tally.killed == kills or not kills
