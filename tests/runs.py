@@ -6,15 +6,12 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from compacter_jax import t5, tensor_file
+from compacter_jax import tensor_file
 from experiments import schema
 from experiments.configs import HERE, read_config
-from tests.conftest import save_small
+from experiments.soak.runs import ROOT, SPEEDS
 
-SPEEDS = 'examples_per_second', 'seconds_per_step', 'waited'
-ROOT = Path(__file__).parents[1]
 CONFIG = HERE / 'compacter.py'
 CHANGES = {
   'data.task': 'quickstart',
@@ -31,13 +28,6 @@ CHANGES = {
   'mesh.devices': 1,
   'method.adapters.width': 8,
 }
-
-
-def save_base(folder):
-  """A small T5 with the shipped vocabulary, in Hugging Face's format."""
-  sizes = {'d_model': 32, 'd_kv': 8, 'd_ff': 16, 'heads': 2}
-  cfg = t5.Config(vocab=8_192, encoder_layers=1, decoder_layers=1, dropout=0.1, **sizes)
-  return save_small(folder, cfg)
 
 
 def job(base, **changes):

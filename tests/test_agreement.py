@@ -8,7 +8,8 @@ from compacter_jax.checkpoints import processes
 from compacter_jax.errors import PeerError
 from experiments import agreement, schema
 from experiments.inputs import read_inputs
-from tests.runs import job, save_base
+from experiments.soak.runs import save_base
+from tests.runs import job
 
 
 @pytest.fixture(scope='module')

@@ -10,7 +10,8 @@ import pytest
 from compacter_jax.errors import ConfigError
 from experiments import hosts
 from experiments.hosts import Hosts
-from tests.runs import CHANGES, ROOT, Command, save_base
+from experiments.soak.runs import ROOT, save_base
+from tests.runs import CHANGES, Command
 
 BY_HAND = {'coordinator': 'localhost:1234', 'processes': 2, 'process': 1}
 

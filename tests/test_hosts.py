@@ -18,7 +18,8 @@ import pytest
 from compacter_jax.checkpoints import manifest
 from experiments import finetune
 from experiments.inputs import read_inputs
-from tests.runs import CHANGES, Command, adapter, job, notes, results, save_base
+from experiments.soak.runs import save_base
+from tests.runs import CHANGES, Command, adapter, job, notes, results
 
 PROGRAM = """
 import json, os, signal, sys, time

@@ -19,7 +19,8 @@ from experiments.configs import read_config
 from experiments.evaluation import Evaluation
 from experiments.inputs import read_inputs
 from experiments.preemption import Preemption
-from tests.runs import CHANGES, CONFIG, Command, assert_same, job, notes, save_base
+from experiments.soak.runs import save_base
+from tests.runs import CHANGES, CONFIG, Command, assert_same, job, notes
 
 pytestmark = pytest.mark.usefixtures('standard_promotion')
 

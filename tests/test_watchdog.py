@@ -11,8 +11,9 @@ from compacter_jax.errors import PeerError
 from compacter_jax.placement import Placement
 from experiments import finetune, guard, watchdog
 from experiments.inputs import read_inputs
+from experiments.soak.runs import save_base
 from experiments.watchdog import FEW, Watchdog
-from tests.runs import job, results, save_base
+from tests.runs import job, results
 
 SHORT = 0.05  # seconds that a hanging step may take here
 
