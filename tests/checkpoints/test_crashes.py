@@ -82,8 +82,9 @@ def number(shim, tmp_path_factory):
 def test_a_kill_at_any_call_loses_nothing(shim, number, tmp_path):
   assert number > 60
   codes = outcomes(shim, tmp_path / 'run', 'kill', range(1, number + MORE + 1))
-  assert set(codes.values()) == {-9, 0}  # with 0, that save made fewer calls
-  assert sum(code == -9 for code in codes.values()) > 0.9 * number
+  # Orbax's threads need up to 7 calls less on a busy machine; a save that was over ends with 0.
+  assert all(codes[call] == -9 for call in range(1, number - 2 * MORE))
+  assert set(codes.values()) == {-9, 0}
 
 
 def test_a_kill_of_the_first_save_hinders_no_start(shim, number, tmp_path):
