@@ -127,14 +127,17 @@ def _counted(path: Path) -> list[str]:
 
 
 def _scored(tried: list[dict[str, Any]]) -> list[str]:
-  """Of the rate that is best on validation rows: trained, file, rate, test accuracy, margin."""
+  """Of the rate that is best on validation rows: trained, file, rate, test accuracy, margin.
+
+  Behind the rate stands how many were tried.
+  """
   scored = [run for run in tried if 'test' in run]
   if not scored:
     return ['-'] * 5
   best = max(scored, key=lambda run: run['validation']['average'])
   test = best['test']['accuracy']
   file = f'{best["adapter_bytes"] / 1e6:.2f} MB'
-  rate = f'{best["settings"]["optim"]["rate"]:g}'
+  rate = f'{best["settings"]["optim"]["rate"]:g} ({len(tried)})'
   margin = f'{test - best["majority"]:+.1f}'
   return [f'{best["parameters"]["trained"]:,}', file, rate, f'{test:.1f}', margin]
 
@@ -157,9 +160,10 @@ def _read_as(done: Done, flags: argparse.Namespace) -> list[str]:
     lines += [
       f'Accuracy on {flags.task} in percent with {Path(flags.model).name}: {sizes["train"]} rows '
       f'to train on, {flags.steps} steps of {flags.batch}, warmup {flags.warmup}, seed '
-      f'{flags.seed}, one run each. Rates are {grid}; shown is the best on '
-      f'{sizes["validation"]} validation rows. Test is {sizes["test"]} rows, of which the '
-      f'majority class has {majority:.1f} %; the standard error of a score is up to '
+      f'{flags.seed}, one run each. Rates are of {grid}; shown is the best on '
+      f'{sizes["validation"]} validation rows, in brackets how many were tried. Test is '
+      f'{sizes["test"]} rows, of which the majority class has {majority:.1f} %; the standard error '
+      'of a score is up to '
       f'{50 / sizes["test"] ** 0.5:.1f} points.',
       '',
     ]

@@ -109,7 +109,7 @@ def test_the_table(tmp_path):
     ('fold', 'prompt'): [{'folds': 'no', 'why': 'it is longer'}],
   }
   text = compare.table([HERE / 'lora.py', HERE / 'prompt.py'], found, flags)
-  lora = ['`lora`', '884,736', '0.397 %', '1,234', '2.50 MB', '0.003', '62.3', '+11.4']
+  lora = ['`lora`', '884,736', '0.397 %', '1,234', '2.50 MB', '0.003 (3)', '62.3', '+11.4']
   assert cells(text, 'lora') == [*lora, '0.57', '0.25', 'yes']
   assert cells(text, 'prompt') == ['`prompt`', '76,800', '0.034 %', *['-'] * 7, 'no']
   assert cells(compare.table([HERE / 'lora.py'], {}, flags), 'lora') == lora[:3]
@@ -119,7 +119,7 @@ def test_the_table(tmp_path):
   rates = [p.settings['optim']['rate'] for p in pieces if p.kind == 'accuracy']
   # Where things lie is not what a result depends on.
   assert not {'dir', 'cache'} & pieces[0].settings['data'].keys()
-  assert rates == [0.25, 2] and 'Rates are 0.25, 2;' in compare.table([], found, flags)
+  assert rates == [0.25, 2] and 'Rates are of 0.25, 2;' in compare.table([], found, flags)
   assert '1, 3, 10 times' in text and '1.7 points' in text and '900 ms' in text
 
 
@@ -167,7 +167,7 @@ def test_the_whole_command(small, tmp_path, monkeypatch, capsys):
   assert '0 of 3 pieces' in (told := capsys.readouterr().out) and '3 of 3 pieces' in told
   _, _, _, trained, _, rate, _, margin, time, memory, folds = cells(first, 'ia3')
   assert (trained, folds) == (str(6 * 16 + 2 * 16), 'yes')
-  assert float(rate) == 6e-3 and float(margin) <= 25
+  assert rate == '0.006 (1)' and float(margin) <= 25
   assert float(time) > 0 and 0 < float(memory) < 1
   (path,) = (tmp_path / 'w').glob('accuracy-*')
   accuracy = json.loads(path.read_text())

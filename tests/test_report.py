@@ -127,8 +127,8 @@ def test_an_average_is_of_seeds_that_have_all_tasks():
 
 
 def test_what_is_missing_is_the_rest_of_the_grid(whole):
-  assert not any(summary.missing(whole, part) for part in records.PARTS)
-  for part in records.PARTS:
+  assert not any(summary.missing(whole, part) for part in records.TOLD)
+  for part in records.TOLD:
     runs = whole.of(part)
     for gone in random.Random(0).sample(runs, 3):
       kept = tuple(run for run in whole.runs if run is not gone)
@@ -139,6 +139,25 @@ def test_what_is_missing_is_the_rest_of_the_grid(whole):
   absent = [('search', 'full', task, 42, None) for task in ('cola', 'rte')]
   assert summary.missing(bare, 'search') == absent
   assert summary.missing(bare, 'final') == []  # nothing tells what there should be
+
+
+def test_runs_that_only_chose_are_not_on_the_page():
+  full = {'row': 'full', 'task': 'cola', 'seed': 1, 'test': 40.0, 'validation': 40.0, 'job': 'a'}
+  chose = full | {'part': 'random_search', 'rate': 0.3, 'test': 43.21, 'job': 'b'}
+  plain_page, text = (
+    re.sub('fingerprint `.*?`', '', page.page(small(*runs)))
+    for runs in ([full], [full, chose, chose | {'part': 'options', 'job': 'c'}])
+  )
+  took = re.compile(r'took [\d.]+ hours')
+  assert took.sub('', text) == took.sub('', plain_page) and '43.2' not in text
+
+
+def test_a_run_that_two_parts_share_took_its_time_once():
+  full = {'row': 'full', 'task': 'cola', 'seed': 1, 'test': 40.0, 'validation': 40.0, 'job': 'a'}
+  full['seconds'] = 3600.0
+  for job, hours in ('a', '1.0'), ('b', '2.0'):
+    text = page.page(small(full, full | {'part': 'search', 'job': job}))
+    assert f'The runs took {hours} hours' in text
 
 
 # ---- beside the paper

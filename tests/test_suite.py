@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from compacter_jax import t5, train
-from compacter_jax.errors import ConfigError, StorageError
+from compacter_jax.errors import ConfigError, DataError, StorageError
 from experiments import finetune, suites
 from experiments.flops import count_flops
 from experiments.report import page, records
@@ -186,7 +186,7 @@ def test_options_are_picked_for_each_task():
 
 def test_every_run_is_made_and_the_plan_holds(made):
   runner, _, _ = made
-  counts = {part: 0 for part in plan.PARTS}
+  counts = {part: 0 for part in records.PARTS}
   for run in runner.plan.runs():
     counts[run.part] += 1
     assert runner.result(run) is not None
@@ -270,7 +270,7 @@ def test_records_are_what_the_folders_hold(made, base, tmp_path):
   found = collect.collect(SUITE, place(base), runner, workdir)
   records.write(tmp_path / 'records.json', found)
   assert records.read(tmp_path / 'records.json') == found
-  assert len(found.runs) == sum(found.planned.values()) == 14
+  assert len(found.runs) == sum(found.planned.values()) == 16
   for run in found.of(records.FINAL):
     (path,) = [
       runner.folder(r)
@@ -287,6 +287,70 @@ def test_records_are_what_the_folders_hold(made, base, tmp_path):
   assert found.rows[0].file_bytes > found.rows[1].file_bytes > 0
   page.write(tmp_path / 'page', found)
   assert 'Compacter' in (tmp_path / 'page/results.md').read_text()
+
+
+def test_runs_that_others_made_are_not_made_again(made, base, tmp_path, capsys):
+  """A suite on two machines: each makes a method, and either ends with the whole."""
+  runner, workdir, _ = made
+  whole = collect.collect(SUITE, place(base), runner, workdir)
+  parts = []
+  for name in SUITE.methods:
+    runs = tuple(run for run in whole.runs if run.row == name)
+    parts.append(tmp_path / f'{name}.json')
+    records.write(parts[-1], dataclasses.replace(whole, runs=runs))
+  here = tmp_path / 'w'
+  shutil.copytree(workdir / 'runs' / 'full', here / 'runs' / 'full')
+  for others in [parts[1]], parts:  # a run that is here and there is counted once
+    again = Runner(SUITE, place(base), here, others)
+    again.begin()
+    again.work()
+    assert capsys.readouterr().out == ''
+    found = collect.collect(SUITE, place(base), again, here)
+    assert found == whole
+
+
+def test_a_choice_among_options_rests_on_what_others_made(base, tmp_path):
+  options = {'compacter': {'steps': (1, 2)}}
+  suite = dataclasses.replace(SUITE, rates=(), search_tasks=(), options=options, **LESS)
+  runner = Runner(suite, place(base), tmp_path / 'w')
+  runner.begin()
+  runner.work(lambda run: run.method == 'compacter')
+  found = collect.collect(suite, place(base), runner, tmp_path / 'w')
+  assert len(found.of(records.OPTIONS)) == 2
+  records.write(tmp_path / 'records.json', found)
+  again = Runner(suite, place(base), tmp_path / 'other', [tmp_path / 'records.json'])
+  again.begin()
+  assert again.plan.chosen('compacter', 'quickstart') is not None
+  again.work(lambda run: run.method == 'compacter')
+  assert not list(tmp_path.glob('other/runs/*/*/*/results.json'))
+
+
+def test_records_of_another_suite_or_t5_are_refused(made, base, tmp_path):
+  runner, workdir, _ = made
+  whole = collect.collect(SUITE, place(base), runner, workdir)
+  path = tmp_path / 'records.json'
+  other = dataclasses.replace(whole.base, fingerprint='other')
+  for changes in {'suite': 'other'}, {'base': other}:
+    records.write(path, dataclasses.replace(whole, **changes))
+    with pytest.raises(DataError, match='another suite') as caught:
+      Runner(SUITE, place(base), tmp_path / 'w', [path]).begin()
+    assert 'got: other' in str(caught.value) and str(path) in str(caught.value)
+    assert not (tmp_path / 'w/suite.json').exists()
+
+
+def test_what_others_ran_on_is_told(made, base, tmp_path):
+  runner, workdir, _ = made
+  whole = collect.collect(SUITE, place(base), runner, workdir)
+  rows = tuple(dataclasses.replace(row, time=0.5, memory=0.25) for row in whole.rows)
+  versions = whole.versions | {'jax': '0.0.1'}
+  changed = dataclasses.replace(whole, rows=rows, device='abacus', versions=versions)
+  records.write(tmp_path / 'records.json', changed)
+  again = Runner(SUITE, place(base), tmp_path / 'w', [tmp_path / 'records.json'])
+  again.begin()
+  found = collect.collect(SUITE, place(base), again, tmp_path / 'w')
+  assert found.device == f'abacus, {whole.device}'
+  assert found.versions == whole.versions | {'jax': f'0.0.1, {whole.versions["jax"]}'}
+  assert [(row.time, row.memory) for row in found.rows] == [(0.5, 0.25)] * 2
 
 
 def test_what_is_not_there_yet_makes_records_too(base, tmp_path):

@@ -6,19 +6,32 @@ from typing import Any
 
 from experiments.report import summary
 from experiments.report.markdown import NONE, listed, many, table
-from experiments.report.records import FINAL, LOW, PARTS, RANDOM, SEARCH, Records, fingerprint
+from experiments.report.records import (
+  FINAL,
+  LOW,
+  OPTIONS,
+  RANDOM,
+  RANDOM_SEARCH,
+  SEARCH,
+  TOLD,
+  Records,
+  fingerprint,
+)
 
 NAMES = {
   SEARCH: 'search of rates',
   FINAL: 'final',
   LOW: 'few training rows',
   RANDOM: 'random weights',
+  OPTIONS: 'choice of options',
+  RANDOM_SEARCH: 'search of rates on random weights',
 }
 
 
 def how_to_read(records: Records) -> list[str]:
   """What was run, on what, and what a cell says."""
-  hours = math.fsum(run.seconds or 0 for run in records.runs) / 3600
+  once = {run.job or run.key: run.seconds or 0 for run in records.runs}
+  hours = math.fsum(once.values()) / 3600
   least = 'at least ' if any(run.seconds is None for run in records.runs) else ''
   made = ', '.join(f'{name} {text}' for name, text in records.versions.items())
   return [
@@ -57,7 +70,7 @@ def how_to_read(records: Records) -> list[str]:
 
 def _runs(records: Records) -> list[str]:
   rows = []
-  for part in PARTS:
+  for part in TOLD:
     runs = records.of(part)
     numbers = ', '.join(map(str, summary.seeds(records, part)))
     steps = sorted({run.steps for run in runs})
@@ -96,7 +109,7 @@ def _missing(records: Records) -> list[str]:
   """What is not there, or that nothing is missing as far as can be told."""
   lines = ['### What is missing', '']
   titles = {row.name: row.title for row in records.rows}
-  for part in PARTS:
+  for part in TOLD:
     keys: dict[str, list[tuple[Any, ...]]] = collections.defaultdict(list)
     for key in summary.missing(records, part):
       keys[key[1]].append(key)

@@ -13,7 +13,10 @@ from typing import Any
 from compacter_jax import settings, tensor_file
 from compacter_jax.errors import ConfigError, DataError
 
-SEARCH, FINAL, LOW, RANDOM = PARTS = 'search', 'final', 'low_resource', 'random_base'
+SEARCH, OPTIONS, FINAL, LOW = 'search', 'options', 'final', 'low_resource'
+RANDOM_SEARCH, RANDOM = 'random_search', 'random_base'
+PARTS = SEARCH, OPTIONS, FINAL, LOW, RANDOM_SEARCH, RANDOM
+TOLD = SEARCH, FINAL, LOW, RANDOM  # on the page; of the others it tells what was chosen
 LISTS = 'rows', 'tasks', 'runs'
 
 
@@ -68,6 +71,7 @@ class Run:
       where a search has not looked at it. scores: each metric on test rows.
     invalid: outputs on test rows that are no answer. seconds: how long it took.
     curve: (step, validation average), by step. failed: why it ended early.
+    job: a hash of its settings. Runs of two parts that have the same were made once.
   """
 
   part: str
@@ -84,6 +88,7 @@ class Run:
   seconds: float | None = None
   curve: tuple[tuple[float, ...], ...] = ()
   failed: str | None = None
+  job: str | None = None
 
   def __post_init__(self) -> None:
     settings.choose('part', self.part, PARTS)
@@ -94,7 +99,8 @@ class Run:
       raise ConfigError('The steps of a curve do not rise.', where='curve', got=str(points)[:200])
     object.__setattr__(self, 'curve', points)
     _numbers('scores', self.scores or {})
-    needed = [] if self.failed else ['validation'] if self.part == SEARCH else ['test']
+    searches = self.part in (SEARCH, OPTIONS, RANDOM_SEARCH)
+    needed = [] if self.failed else ['validation'] if searches else ['test']
     if absent := [name for name in needed if getattr(self, name) is None]:
       raise ConfigError(
         'A run has neither a score nor a reason why it failed.',
@@ -108,7 +114,9 @@ class Run:
   @property
   def key(self) -> tuple[Any, ...]:
     """What no other run has: a second one would count twice."""
-    own = {SEARCH: (self.rate,), LOW: (self.train_rows,)}.get(self.part, ())
+    rate = (self.rate,)
+    own = {SEARCH: rate, RANDOM_SEARCH: rate, OPTIONS: (self.job,), LOW: (self.train_rows,)}
+    own = own.get(self.part, ())
     return (self.part, self.row, self.task, self.seed, *own)
 
 

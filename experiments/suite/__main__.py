@@ -7,6 +7,7 @@ A suite is a file in `experiments/suites`. Each run has a folder in W with its s
 results and adapter; what is finished is not made again, so the command may be stopped at any time.
 Runs of a method on a task share one compiled program. W/records.json holds what is there so far and
 W/page the page and pictures that `experiments.report` makes of it.
+--known takes records.json of other folders or machines, whose runs are not made again.
 --dry_run makes nothing: it tells how many runs there are, what they compute and how much memory
 a step takes.
 """
@@ -46,11 +47,11 @@ def main(argv: list[str]) -> None:
   from experiments.suite.runs import Runner
 
   place = Place(suite.model, flags.data_dir, flags.cache)
-  runner = Runner(suite, place, flags.workdir)
+  runner = Runner(suite, place, flags.workdir, flags.known)
   runner.begin()
   runner.work(wanted, flags.limit)
   if COST in flags.only:
-    costs.measure(suite, place, flags.workdir)
+    costs.measure(suite, place, flags.workdir, runner.known)
   found = collect.collect(suite, place, runner, flags.workdir)
   records.write(flags.workdir / 'records.json', found)
   page.write(flags.workdir / 'page', found)
@@ -73,6 +74,7 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   add('--tasks', nargs='*', help='whose runs to make now, beside the search, by default all')
   add('--only', nargs='*', choices=PARTS, default=PARTS, help='what to make now')
   add('--limit', type=int, help='runs to make now at most')
+  add('--known', nargs='*', type=Path, default=[], help='records of runs made elsewhere')
   add('--dry_run', action='store_true', help='tell what it takes')
   add('--sustained', type=float, help='TFLOP/s for --dry_run; by default measured here')
   flags = parser.parse_args(argv)

@@ -1,6 +1,5 @@
 """From the folders of a suite's runs to records, which the page is made of."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from experiments.machine import versions
 from experiments.report import records
 from experiments.suite import costs, plan
 from experiments.suite.definition import Suite
-from experiments.suite.plan import FINAL, OPTIONS, RANDOM_SEARCH, SEARCH, Place, Run
+from experiments.suite.known import joined
+from experiments.suite.plan import FINAL, Place, Run
 from experiments.suite.runs import Runner
 
-UNTOLD = OPTIONS, RANDOM_SEARCH  # the page tells what was chosen
 TITLES = {
   'cola': 'CoLA',
   'sst2': 'SST-2',
@@ -36,7 +35,8 @@ TITLES = {
 def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> records.Records:
   """Everything that is there by now."""
   cfg, frozen = t5.load(place.model, 'float32')
-  runs = [run for run in runner.plan.runs() if run.part not in UNTOLD]
+  runs = runner.plan.runs()
+  others = runner.known
   found = [(run, result) for run in runs if (result := runner.result(run)) is not None]
   tasks = [_task(name, [r for run, r in found if run.task == name]) for name in suite.tasks]
   return records.Records(
@@ -44,12 +44,15 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
     model=suite.model,
     base=records.Base(t5.count(cfg), cj.fingerprint(frozen)),
     command=f'python -m experiments.suite --suite={suite.name} --workdir=W --data.dir=DIR',
-    device=jax.devices()[0].device_kind,
-    versions=versions(),
+    device=joined([*others.devices, jax.devices()[0].device_kind]),
+    versions={
+      name: joined([*(other.get(name, text) for other in others.versions), text])
+      for name, text in versions().items()
+    },
     rows=tuple(_row(suite, place, runner, workdir, cfg, name) for name in suite.methods),
     tasks=tuple(task for task in tasks if task is not None),
     runs=tuple(_run(runner, run, result) for run, result in found),
-    planned={k: v for k, v in runner.plan.planned().items() if k not in UNTOLD},
+    planned=runner.plan.planned(),
   )
 
 
@@ -58,7 +61,7 @@ def _row(
 ) -> records.Row:
   task = next(iter(suite.tasks))
   job = plan.job(suite, Run(FINAL, name, task, suite.seeds[0], ()), place)
-  trained, cost = Model(cfg, job.method).count(), costs.read(workdir, name)
+  trained, cost = Model(cfg, job.method).count(), costs.read(workdir, name, runner.known)
   results = [runner.result(run) for run in runner.plan.final(name)]
   sizes = [r['adapter_bytes'] for r in results if r is not None and 'adapter_bytes' in r]
   return records.Row(
@@ -96,6 +99,7 @@ def _run(runner: Runner, run: Run, result: dict[str, Any]) -> records.Run:
     'task': run.task,
     'seed': run.seed,
     'rate': job.optim.rate,
+    'job': plan.digest(job),
   }
   if 'failed' in result:
     return records.Run(
@@ -113,15 +117,9 @@ def _run(runner: Runner, run: Run, result: dict[str, Any]) -> records.Run:
     train_rows=result['rows']['train'],
     steps=result['steps'],
     validation=result['validation']['average'],
-    test=None if run.part == SEARCH else average,
-    scores=test if run.part != SEARCH else None,
-    invalid=None if run.part == SEARCH else invalid,
+    test=average,
+    scores=test,
+    invalid=invalid,
     seconds=sum(result['seconds'].values()),
-    curve=_curve(runner.folder(run) / 'metrics.jsonl'),
+    curve=runner.curve(run),
   )
-
-
-def _curve(log: Path) -> tuple[tuple[int, float], ...]:
-  """The average on validation rows by step."""
-  notes = [json.loads(line) for line in log.read_text().splitlines()]
-  return tuple((n['step'], n['validation']['average']) for n in notes if 'validation' in n)

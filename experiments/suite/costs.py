@@ -12,16 +12,17 @@ from experiments import folders
 from experiments.benchmarks.step import Step, alternate
 from experiments.suite import plan
 from experiments.suite.definition import Suite
+from experiments.suite.known import Known
 from experiments.suite.plan import FINAL, Place, Run
 
 
-def measure(suite: Suite, place: Place, workdir: Path, rounds: int = 9) -> None:
-  """Writes cost/METHOD.json for every method that has none.
+def measure(suite: Suite, place: Place, workdir: Path, known: Known, rounds: int = 9) -> None:
+  """Writes cost/METHOD.json for every method of which nothing is known.
 
   Steps are those of `experiments.benchmarks.step`, of equal shapes for all, in turn with full
   fine-tuning's.
   """
-  todo = [name for name in suite.methods if not path(workdir, name).exists()]
+  todo = [name for name in suite.methods if not read(workdir, name, known)]
   if not todo:
     return
   cfg, frozen = t5.load(place.model, 'float32')
@@ -48,7 +49,10 @@ def path(workdir: Path, name: str) -> Path:
   return workdir / 'cost' / f'{name}.json'
 
 
-def read(workdir: Path, name: str) -> dict[str, Any]:
-  """What was measured of a method; nothing if it was not."""
+def read(workdir: Path, name: str, known: Known) -> dict[str, Any]:
+  """What was measured of a method, here or by others; nothing if it was not."""
   file = path(workdir, name)
-  return json.loads(file.read_text()) if file.exists() else {}
+  if file.exists():
+    return json.loads(file.read_text())
+  row = known.rows.get(name)
+  return {'time': row.time, 'memory': row.memory} if row else {}

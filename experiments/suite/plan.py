@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 from compacter_jax import settings, t5
 from experiments import schema
 from experiments.comparison import fitted
+from experiments.report.records import FINAL, LOW, OPTIONS, RANDOM, RANDOM_SEARCH, SEARCH
 from experiments.suite.definition import Suite
 
-SEARCH, OPTIONS, FINAL, LOW = 'search', 'options', 'final', 'low_resource'
-RANDOM_SEARCH, RANDOM = 'random_search', 'random_base'
-PARTS = SEARCH, OPTIONS, FINAL, LOW, RANDOM_SEARCH, RANDOM
 LOW_EVALUATIONS = 5  # of a run on few rows, whose epochs are short
 
 Results = dict[str, Any]
@@ -76,14 +74,18 @@ def change(plain: dict[str, Any], name: str, value: Any) -> None:
   inner[keys[-1]] = value
 
 
-def folder(workdir: Path, run: Run, made: schema.Job) -> Path:
-  """Where the run is.  Equal jobs share a folder: a search may have made what counts later."""
+def digest(made: schema.Job) -> str:
+  """A hash of the settings that a result depends on."""
   told = schema.as_config(made)
   told['data'] = {k: v for k, v in told['data'].items() if k not in ('dir', 'cache')}
   # The suite's, whose fingerprint is checked; and what changes no result.
   del told['model'], told['mesh'], told['watchdog'], told['nonfinite']
-  digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
-  label = f'rate-{made.optim.rate:g}-seed-{made.seed}-{digest}'
+  return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def folder(workdir: Path, run: Run, made: schema.Job) -> Path:
+  """Where the run is.  Equal jobs share a folder: a search may have made what counts later."""
+  label = f'rate-{made.optim.rate:g}-seed-{made.seed}-{digest(made)}'
   return workdir / 'runs' / run.method / run.task / label
 
 

@@ -5,7 +5,7 @@ import functools
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from experiments.console import duration
 from experiments.inputs import Inputs, read_inputs
 from experiments.suite import plan
 from experiments.suite.definition import Suite
+from experiments.suite.known import Curve, Known, read
 from experiments.suite.plan import Place, Plan, Results, Run
 
 FIRST_PACE = 1e-4  # seconds that an id of a source takes, before any was measured
@@ -29,19 +30,27 @@ class Runner:
 
   Attributes:
     plan: its runs, as far as they are known.
+    known: of runs that were made elsewhere.
   """
 
-  def __init__(self, suite: Suite, place: Place, workdir: Path):
-    self._suite, self._place, self._workdir = suite, place, workdir
-    self._known: dict[Path, Results] = {}
+  def __init__(self, suite: Suite, place: Place, workdir: Path, others: Iterable[Path] = ()):
+    self._suite, self._place, self._workdir, self._others = suite, place, workdir, others
+    self.known = Known()
+    self._read: dict[Path, Results] = {}
     self._jobs: dict[Run, schema.Job] = {}
     self._pace: dict[str, list[float]] = {}
     self.plan = Plan(suite, self.result)
 
   def begin(self) -> None:
-    """Claims the folder.  Raises StorageError if it is another suite's or on another T5."""
+    """Claims the folder and reads what others made.
+
+    Raises:
+      StorageError: the folder is another suite's or on another T5.
+      DataError: so are the records of others.
+    """
     _, frozen = cj.t5.load(self._place.model, 'float32')
     about = {'suite': self._suite.name, 'base': cj.fingerprint(frozen)}
+    self.known = read(self._others, **about)
     path = folders.make_folder(self._workdir) / 'suite.json'
     if path.exists() and (before := _read_json(path)) != about:
       wrong = [name for name in about if before.get(name) != about[name]]
@@ -67,11 +76,19 @@ class Runner:
   def result(self, run: Run) -> Results | None:
     """What the run reached; 'failed' says why it reached nothing. None if it was not made."""
     path = self.folder(run)
-    if path not in self._known:
+    if path not in self._read:
       for name in 'results.json', 'failed.json':
         if (path / name).exists():
-          self._known[path] = _read_json(path / name)
-    return self._known.get(path)
+          self._read[path] = _read_json(path / name)
+    return self._read.get(path) or self.known.results.get(plan.digest(self.job(run)))
+
+  def curve(self, run: Run) -> Curve:
+    """The average on validation rows by step."""
+    log = self.folder(run) / 'metrics.jsonl'
+    if not log.exists():
+      return self.known.curves.get(plan.digest(self.job(run)), ())
+    notes = [json.loads(line) for line in log.read_text().splitlines()]
+    return tuple((n['step'], n['validation']['average']) for n in notes if 'validation' in n)
 
   def work(self, wanted: Callable[[Run], bool] = lambda run: True, most: int | None = None) -> None:
     """Makes every run that is wanted and not there; at most so many."""
