@@ -135,15 +135,17 @@ class Loop:
     place: Callable[[Batch], Batch] = lambda batch: batch,
     pending: Sequence[Sequence[Any]] = (),
     policy: nonfinite.Policy | None = None,
+    look: Callable[[int, float], None] = lambda step, loss: None,
   ):
     """batches: from the next step on.  total: steps of the whole run, behind which all is reported.
 
     every: steps of a group. place: lays a batch out on devices. pending: what `pending` gave when
-    the run was left. policy: of steps that are not finite; by default the first raises.
+    the run was left. policy: of steps that are not finite; by default the first raises. look: is
+    told the number and loss of every finite step, once and in order, when its group is reported.
     """
     self._step, self._frozen, self._batches, self._total = step, frozen, batches, total
     self._report, self._every, self._place = report, every, place
-    self._policy = policy or nonfinite.Policy()
+    self._policy, self._look = policy or nonfinite.Policy(), look
     self._waiting: list[tuple[int, int, Metrics | NonFinite]] = [
       (i, size, NonFinite(i, loss, norm, *leaf) if leaf else {'loss': loss, 'grad_norm': norm})
       for i, size, loss, norm, *leaf in pending
@@ -194,9 +196,11 @@ class Loop:
     if not done:
       return
     ended = [told for _, _, told in self._ended(done)]
-    for told in ended:
+    for (i, _, _), told in zip(done, ended):
       if isinstance(told, NonFinite):
         self._policy.skip(told)
+      else:
+        self._look(i, told[0])
     finite = [told for told in ended if not isinstance(told, NonFinite)]
     clock, seconds = time.perf_counter(), time.perf_counter() - self._clock
     taken = max(self._fresh - len(self._waiting), 1)  # others were before this start

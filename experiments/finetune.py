@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import compacter_jax as cj
-from compacter_jax import nonfinite, optim, sharding, train
+from compacter_jax import leaps, nonfinite, optim, sharding, train
 from compacter_jax.adapter_file import ARRAYS, DESCRIPTION
 from compacter_jax.checkpoints import Checkpoints, files, processes
 from compacter_jax.errors import PreemptedError
@@ -32,6 +32,7 @@ from experiments.notes import LINES, Notes
 from experiments.preemption import Asked, Preemption
 from experiments.reached import Reached, copied
 from experiments.schema import Job
+from experiments.telling import Telling
 from experiments.watchdog import Watchdog
 
 CHECKPOINTS, ADAPTER = 'checkpoints', 'adapter'
@@ -114,6 +115,7 @@ class Finetuning:
     self._config = files.checksum(out / folders.CONFIG)['sha256']
     self._history: list[train.Progress] = []
     self._policy = nonfinite.Policy(job.skips, self._examples)
+    self._leaps = leaps.Leaps(job.leap)
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
@@ -184,6 +186,7 @@ class Finetuning:
     step = self._batches.resumed(about['position'])
     noted = about['notes'], about.get('notes_sha256', '')  # which steps of old do not have
     self._policy.skipped = about.get('skipped', 0)
+    self._leaps = leaps.Leaps(self._job.leap, about.get('recent', ()))
     kept = about['best_score'], about['pending'], noted, about.get('due', False)
     return Reached(step, found.state['state'], found.state['best'], *kept)
 
@@ -195,25 +198,15 @@ class Finetuning:
     state, best, best_score = reached.state, reached.best, reached.best_score
     spans = total, self._every, job.save_every
     with Notes(self._out, *reached.notes, self._console.say, processes.is_first()) as notes:
-
-      def report(progress: train.Progress) -> None:
-        # Of several processes each knows its own examples only.
-        speed = job.batch_size / progress.seconds_per_step
-        progress = dataclasses.replace(progress, examples_per_second=speed)
-        self._history.append(progress)
-        notes.add(**dataclasses.asdict(progress))
-        self._console.show(progress)
-
-      def skipped(bad: nonfinite.NonFinite, examples: Mapping[str, Any]) -> None:
-        facts = dataclasses.asdict(bad)
-        notes.add(step=facts.pop('step'), nonfinite=facts | dict(examples))
-        self._console.say(f'note: step {bad.step} is not finite and is left out')
+      telling = Telling(notes, self._console, self._leaps, job.batch_size, self._examples)
+      self._history = telling.history
 
       def save(at: int, due: bool = False) -> None:
         pending = loop.pending()
         notes.settle()
         about = {'position': self._batches.position(at), 'best_score': best_score, 'due': due}
         about |= {'pending': pending, 'skipped': self._policy.skipped}
+        about |= {'recent': self._leaps.recent}
         about |= {'notes': notes.count, 'notes_sha256': notes.sha256, 'config': self._config}
         self._checkpoints.save(at, {'state': state, 'best': best}, about)
 
@@ -228,9 +221,9 @@ class Finetuning:
           best, best_score = copied(state.tuned), scores['average']
 
       batches = self._batches.stream(reached.step, *placement.share)
-      self._policy.note = skipped
-      args = self._watchdog.steps(step), self._frozen, batches, total, report, job.log_every
-      loop = train.Loop(*args, placement.batch, reached.pending, self._policy)
+      self._policy.note = telling.skipped
+      args = self._watchdog.steps(step), self._frozen, batches, total, telling.report, job.log_every
+      loop = train.Loop(*args, placement.batch, reached.pending, self._policy, telling.look)
       if reached.due:
         evaluate(reached.step)
       for start, until, due in train.stops(reached.step, *spans):

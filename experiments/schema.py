@@ -115,6 +115,7 @@ class Job:
   optim: Optim
   method: Method
   nonfinite: int | str = STOP
+  leap: float = 0.0
 
   def __post_init__(self):
     choose('weights_dtype', self.weights_dtype, ('file', 'float32', 'bfloat16'))
@@ -123,7 +124,7 @@ class Job:
     within('seed', self.seed, 0, SEEDS - 1)
     if self.nonfinite != STOP:
       _check_nonfinite(self.nonfinite)
-    for field in 'steps', 'epochs', 'eval_every', 'save_every', 'watchdog':
+    for field in 'steps', 'epochs', 'eval_every', 'save_every', 'watchdog', 'leap':
       within(field, getattr(self, field), 0)
     if not self.steps and not self.epochs:
       raise ConfigError(
@@ -164,11 +165,11 @@ def job(config: Mapping[str, Any]) -> Job:
 LOCAL = 'model', 'tokenizer', 'data.dir', 'data.source', 'data.cache'
 
 # Settings that a run may be gone on with other values of: they change no result but by rounding,
-# or what they change is checked by a hash. `nonfinite` changes whether a run goes on, and not what
-# a step does. Of all others the run must have the same.
+# or what they change is checked by a hash. `nonfinite` and `leap` change whether a run goes on and
+# what is noted, and not what a step does. Of all others the run must have the same.
 FREE = (
   *LOCAL,
-  *('remat', 'unroll', 'eval_batch_size', 'save_every', 'watchdog', 'nonfinite'),
+  *('remat', 'unroll', 'eval_batch_size', 'save_every', 'watchdog', 'nonfinite', 'leap'),
   *('mesh.data', 'mesh.fsdp', 'mesh.tensor', 'mesh.devices'),
 )
 

@@ -54,6 +54,9 @@ def get_config() -> ConfigDict:
   # A step whose loss or gradient is not finite changes nothing. 'stop' ends the run there; a number
   # leaves out as many such steps, notes and counts them, and then stops.
   config.nonfinite = 'stop'
+  # Steps whose loss is over so many times the median of the 50 losses before it are told and noted
+  # with their rows, and applied all the same; 0 looks for none.
+  config.leap = 0.0
 
   config.mesh = ConfigDict()
   # How devices are arranged. Batches are split over data and fsdp, weights over fsdp and tensor;
