@@ -136,16 +136,19 @@ class Loop:
     pending: Sequence[Sequence[Any]] = (),
     policy: nonfinite.Policy | None = None,
     look: Callable[[int, float], None] = lambda step, loss: None,
+    own: Callable[[float], None] = lambda seconds: None,
   ):
     """batches: from the next step on.  total: steps of the whole run, behind which all is reported.
 
     every: steps of a group. place: lays a batch out on devices. pending: what `pending` gave when
     the run was left. policy: of steps that are not finite; by default the first raises. look: is
     told the number and loss of every finite step, once and in order, when its group is reported.
+    own: is told the seconds of what the host itself did for each step.
     """
     self._step, self._frozen, self._batches, self._total = step, frozen, batches, total
     self._report, self._every, self._place = report, every, place
     self._policy, self._look = policy or nonfinite.Policy(), look
+    self._own = own
     self._waiting: list[tuple[int, int, Metrics | NonFinite]] = [
       (i, size, NonFinite(i, loss, norm, *leaf) if leaf else {'loss': loss, 'grad_norm': norm})
       for i, size, loss, norm, *leaf in pending
@@ -164,12 +167,15 @@ class Loop:
     """
     self._like = jax.tree.structure(state)
     for i in range(start, until):
+      begin = time.perf_counter()
       if stopped():
         return state, i
       asked = time.perf_counter()
       batch: Any = next(self._batches)
       self._waited += time.perf_counter() - asked
-      state, metrics = self._step(state, self._frozen, self._place(batch))
+      placed = self._place(batch)
+      self._own(time.perf_counter() - begin)
+      state, metrics = self._step(state, self._frozen, placed)
       self._waiting.append((i + 1, examples_in(batch), metrics))
       self._fresh += 1
       if i + 1 == self._total:

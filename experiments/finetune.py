@@ -32,6 +32,7 @@ from experiments.notes import LINES, Notes
 from experiments.preemption import Asked, Preemption
 from experiments.reached import Reached, copied
 from experiments.schema import Job
+from experiments.stragglers import Stragglers
 from experiments.telling import Telling
 from experiments.watchdog import Watchdog
 
@@ -116,6 +117,7 @@ class Finetuning:
     self._history: list[train.Progress] = []
     self._policy = nonfinite.Policy(job.skips, self._examples)
     self._leaps = leaps.Leaps(job.leap)
+    self._stragglers = Stragglers()
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
@@ -223,12 +225,16 @@ class Finetuning:
       batches = self._batches.stream(reached.step, *placement.share)
       self._policy.note = telling.skipped
       args = self._watchdog.steps(step), self._frozen, batches, total, telling.report, job.log_every
-      loop = train.Loop(*args, placement.batch, reached.pending, self._policy, telling.look)
+      heard = self._policy, telling.look, self._stragglers.own
+      loop = train.Loop(*args, placement.batch, reached.pending, *heard)
       if reached.due:
         evaluate(reached.step)
       for start, until, due in train.stops(reached.step, *spans):
+        self._stragglers.begin(start)
         state, came = loop.run(state, start, until, self._asked_before(start))
         self._watchdog.rest()
+        if slow := self._stragglers.found(came):
+          self._console.say(f'note: {slow}')
         if came < until:
           save(came)
           self._leave(came)

@@ -33,6 +33,7 @@ real_look, real_score, looks, written = Preemption.__call__, evaluate.score, [],
 
 def look(self, step):
   looks.append(step)
+  time.sleep(plan.get('slow', 0))
   if len(looks) == plan['look']:
     os.kill(os.getpid(), plan['signal'])
     while plan['signal'] == signal.SIGTERM and 'SIGTERM caught' not in log.read_text():
@@ -164,6 +165,16 @@ def test_two_processes_train_and_evaluate_as_one_does(place, one):
   mine = re.compile('predicted|Gloo|peer ranks')  # of this test, and of a library
   assert not [line for line in second.told().splitlines() if line and not mine.search(line)]
   assert not (out / 'checkpoints').exists()
+
+
+def test_a_slow_process_is_told_and_changes_nothing(place, one):
+  out, slow = place / 'slow', NEVER | {'slow': 0.3}
+  with Pair(place, out, 'slow', (NEVER, slow)) as (first, second):
+    assert [first.ended(), second.ended()] == [0, 0], first.told() + second.told()
+  assert_near(out, one)
+  said = re.findall(r'note: process 1 .* is slow: its own part .* (\S+) s of', first.told())
+  assert said and all(float(seconds) >= 0.3 for seconds in said)
+  assert 'is slow' not in second.told() and 'process 0 (' not in first.told()
 
 
 def test_no_end_of_a_process_loses_work(place, one):
