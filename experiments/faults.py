@@ -39,8 +39,9 @@ not, an adapter or a T5, file by file, with what is wrong and what to do; it cha
 Weights of T5 in Hugging Face's format have no hash: a bit of a number that flips is not seen.
 
 A step whose loss or gradient is not finite changes nothing. `config.nonfinite` says whether the run
-stops there, or leaves out so many and notes the rows of each in metrics.jsonl. `config.leap=5` notes
-those of steps whose loss is over five times the median of the 50 before it, and changes nothing.
+stops there, or leaves out so many and notes the rows of each in metrics.jsonl. `config.leap=5`
+notes those of steps whose loss is over five times the median of the 50 before it, and changes
+nothing.
 """
 
 
