@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import os
 import re
 import signal
+import threading
 import time
 
 import jax
@@ -14,7 +16,7 @@ from compacter_jax import train
 from compacter_jax.checkpoints import Checkpoints, room
 from compacter_jax.checkpoints.layout import HOLDER
 from compacter_jax.errors import InUseError, NumericsError, PreemptedError, StorageError
-from experiments import finetune, folders, schema
+from experiments import finetune, folders, run, schema
 from experiments.configs import read_config
 from experiments.evaluation import Evaluation
 from experiments.inputs import read_inputs
@@ -122,6 +124,46 @@ def test_asked_to_end_at_any_look_it_saves_all(look, base, inputs, whole, tmp_pa
   at = re.search(r'step (\d+) of 11', str(caught.value))[1]
   assert (tmp_path / f'w/checkpoints/{at}').is_dir()
   finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  assert_same(tmp_path / 'w', whole)
+
+
+@pytest.mark.parametrize('moment, at', [('reads', 0), ('compiles', 1)])
+def test_asked_while_it_is_not_looking_it_ends_at_the_next_step(
+  moment, at, base, whole, tmp_path, monkeypatch
+):
+  ask = lambda: os.kill(os.getpid(), signal.SIGTERM)
+  begun, asked = [], []
+  build = train.make_step
+
+  def reading(mine):
+    ask()
+    return read_inputs(mine)
+
+  def built(*args, **kwargs):
+    step = build(*args, **kwargs)
+
+    def first(*inputs):
+      if not begun:
+        begun.append(time.monotonic())
+        threading.Timer(0.2, lambda: (ask(), asked.append(time.monotonic()))).start()
+        out = jax.block_until_ready(step(*inputs))
+        begun.append(time.monotonic())
+        return out
+      return step(*inputs)
+
+    return first
+
+  finetune._program.cache_clear()
+  with monkeypatch.context() as patch:
+    if moment == 'reads':
+      patch.setattr('experiments.inputs.read_inputs', reading)
+    else:
+      patch.setattr(train, 'make_step', built)
+    with pytest.raises(PreemptedError, match=f'step {at} of 11'):
+      run.main(job(base), str(tmp_path / 'w'))
+  finetune._program.cache_clear()
+  assert moment == 'reads' or begun[0] < asked[0] < begun[1]
+  run.main(job(base), str(tmp_path / 'w'))
   assert_same(tmp_path / 'w', whole)
 
 
