@@ -24,6 +24,7 @@ from experiments import agreement, folders, leftovers, schema
 from experiments.batches import lengths, training
 from experiments.console import Console
 from experiments.evaluation import Evaluation, majority
+from experiments.folders import CHECKPOINTS
 from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
 from experiments.messages import announce, told
@@ -33,7 +34,7 @@ from experiments.schema import Job
 from experiments.training import Guards, Spans, Training, copied
 from experiments.watchdog import Watchdog
 
-CHECKPOINTS, ADAPTER = 'checkpoints', 'adapter'
+ADAPTER = 'adapter'
 # What a run leaves beside its results.
 FILES = folders.CONFIG, LINES, f'{ADAPTER}/{DESCRIPTION}', f'{ADAPTER}/{ARRAYS}'
 SAMPLED = 200  # steps whose padding is counted
@@ -64,11 +65,12 @@ def run(
   mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
   train.check_batch(job.batch_size, job.accumulate, sharding.ways_of(mesh))
   placement = Placement(mesh, inputs.model, inputs.frozen)
-  agreement.check(job, inputs)
+  identity = agreement.identity(job, inputs)
+  agreement.check(plain, schema.LOCAL, identity)
   if results := processes.first_says(lambda: folders.ended(out, plain, schema.FREE)):
     leftovers.clear_after_death(out / CHECKPOINTS)
     return results
-  checkpoints = Checkpoints(out / CHECKPOINTS, agreement.identity(job, inputs))
+  checkpoints = Checkpoints(out / CHECKPOINTS, identity)
   with contextlib.ExitStack() as stack:
     stack.enter_context(checkpoints.claim(force))
     stack.enter_context(jax.set_mesh(mesh))

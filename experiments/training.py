@@ -102,8 +102,6 @@ class Training:
     guards.checkpoints.check_room(like)
     if found is None:
       return None
-    for each in found.quarantined:
-      guards.console.say(f'note: {each}')
     guards.console.say(f'going on from step {found.step}')
     about = found.about
     self._noted = about['notes'], about.get('notes_sha256', '')  # which steps of old do not have
