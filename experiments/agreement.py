@@ -5,7 +5,7 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,21 @@ def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
   }
 
 
-def check(job: Job, inputs: Inputs) -> None:
-  """Compares settings, code, versions, rows, tokenizer and frozen weights of all processes.
+def check(
+  config: Mapping[str, Any], local: Collection[str], identity: Mapping[str, str | int]
+) -> None:
+  """Compares settings, code, versions and what a checkpoint must be of among all processes.
+
+  config: the settings. local: names of those that may differ. identity: of the run's checkpoints.
 
   Raises PeerError in all of them, which names what differs and where.
   """
   if not processes.several():
     return
-  plain = folders.flat(json.loads(json.dumps(schema.as_config(job))))
-  mine = {f'config.{name}': value for name, value in plain if name not in schema.LOCAL}
+  plain = folders.flat(json.loads(json.dumps(config)))
+  mine = {f'config.{name}': value for name, value in plain if name not in local}
   mine |= {f'version of {name}': version for name, version in versions().items()}
-  mine |= identity(job, inputs) | {'code': code()}
+  mine |= {'code': code(), **identity}
   del mine['settings']  # each of them is there
   said = processes.all_say([socket.gethostname(), mine])
   if wrong := differences([told for _, told in said]):

@@ -3,9 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +13,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 import compacter_jax as cj
-from compacter_jax import leaps, nonfinite, optim, sharding, train
+from compacter_jax import nonfinite, optim, sharding, train
 from compacter_jax.adapter_file import ARRAYS, DESCRIPTION
-from compacter_jax.checkpoints import Checkpoints, files, processes
-from compacter_jax.errors import PreemptedError
+from compacter_jax.checkpoints import Checkpoints, processes
+from compacter_jax.data.pipeline import Batch
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
 from compacter_jax.placement import Placement
@@ -25,18 +24,17 @@ from experiments import agreement, folders, leftovers, schema
 from experiments.batches import lengths, training
 from experiments.console import Console
 from experiments.evaluation import Evaluation, majority
+from experiments.folders import CHECKPOINTS
 from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
 from experiments.messages import announce, told
 from experiments.notes import LINES, Notes
-from experiments.preemption import Asked, Preemption
-from experiments.reached import Reached, copied
+from experiments.preemption import Preemption
 from experiments.schema import Job
-from experiments.stragglers import Stragglers
-from experiments.telling import Telling
+from experiments.training import Guards, Spans, Training, copied
 from experiments.watchdog import Watchdog
 
-CHECKPOINTS, ADAPTER = 'checkpoints', 'adapter'
+ADAPTER = 'adapter'
 # What a run leaves beside its results.
 FILES = folders.CONFIG, LINES, f'{ADAPTER}/{DESCRIPTION}', f'{ADAPTER}/{ARRAYS}'
 SAMPLED = 200  # steps whose padding is counted
@@ -67,11 +65,12 @@ def run(
   mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
   train.check_batch(job.batch_size, job.accumulate, sharding.ways_of(mesh))
   placement = Placement(mesh, inputs.model, inputs.frozen)
-  agreement.check(job, inputs)
+  identity = agreement.identity(job, inputs)
+  agreement.check(plain, schema.LOCAL, identity)
   if results := processes.first_says(lambda: folders.ended(out, plain, schema.FREE)):
     leftovers.clear_after_death(out / CHECKPOINTS)
     return results
-  checkpoints = Checkpoints(out / CHECKPOINTS, agreement.identity(job, inputs))
+  checkpoints = Checkpoints(out / CHECKPOINTS, identity)
   with contextlib.ExitStack() as stack:
     stack.enter_context(checkpoints.claim(force))
     stack.enter_context(jax.set_mesh(mesh))
@@ -79,9 +78,10 @@ def run(
     processes.first_says(lambda: _begin_folder(out, plain))
     agreement.check_folder(out / folders.CONFIG)
     watchdog = stack.enter_context(Watchdog(job.watchdog).watching())
-    asked = preemption, watchdog
-    finetuning = Finetuning(job, inputs, placement, checkpoints, *asked, out, quiet)
-    results = finetuning.results()
+    total, _ = lengths(job, len(inputs.splits['train']))
+    console = Console(total, quiet or not processes.is_first())
+    guards = Guards(out, checkpoints, preemption, watchdog, console)
+    results = Finetuning(job, inputs, placement, guards).results()
   leftovers.clear(out / CHECKPOINTS)
   return results
 
@@ -94,30 +94,18 @@ def _begin_folder(out: Path, plain: dict[str, Any]) -> None:
 class Finetuning:
   """One run on a mesh, which is set while it lasts."""
 
-  def __init__(
-    self,
-    job: Job,
-    inputs: Inputs,
-    placement: Placement,
-    checkpoints: Checkpoints,
-    preemption: Preemption,
-    watchdog: Watchdog,
-    out: Path,
-    quiet: bool,
-  ):
-    self._job, self._inputs, self._placement, self._out = job, inputs, placement, out
-    self._checkpoints, self._preemption, self._watchdog = checkpoints, preemption, watchdog
+  def __init__(self, job: Job, inputs: Inputs, placement: Placement, guards: Guards):
+    self._job, self._inputs, self._placement = job, inputs, placement
+    self._out, self._console = guards.folder, guards.console
     split = inputs.splits['train']
-    self._total, self._every = lengths(job, len(split))
-    self._console = Console(self._total, quiet or not processes.is_first())
+    self._total, every = lengths(job, len(split))
     self._batches = training(job, split, inputs.model.cfg.d_model, placement.ways)
     self._frozen = placement.weights(inputs.model.trim(inputs.frozen))
-    self._evaluation = Evaluation(job, inputs, placement, self._frozen, self._between)
-    self._config = files.checksum(out / folders.CONFIG)['sha256']
-    self._history: list[train.Progress] = []
-    self._policy = nonfinite.Policy(job.skips, self._examples)
-    self._leaps = leaps.Leaps(job.leap)
-    self._stragglers = Stragglers()
+    policy, spans = nonfinite.Policy(job.skips, self._examples), (every, job.save_every)
+    own = job.batch_size, policy, job.leap, self._examples
+    self._training = Training(guards, Spans(self._total, *spans, job.log_every), *own)
+    between = self._training.between
+    self._evaluation = Evaluation(job, inputs, placement, self._frozen, between)
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
@@ -125,18 +113,19 @@ class Finetuning:
     batches, total = self._batches, self._total
     padding = {'useful_ids': batches.useful(min(total, SAMPLED)), 'lines': batches.height}
     self._console.say(announce(job, inputs, total, padding['useful_ids']))
-    begin, reached = time.perf_counter(), self._begin()
-    first = reached.step
-    best = self._train(reached)
-    trained = time.perf_counter()
+    begin, (state, first) = time.perf_counter(), self._begin()
+    unit = dataclasses.replace(job.optim, rate=1.0)
+    step = _program(inputs.model, unit, total, job.accumulate, self._placement.mesh)
+    self._training.run(self, step, state, self._frozen, self._placement, first)
+    best, trained = sharding.fetch(self._best), time.perf_counter()
     self._console.close()
     scores, intervals = {}, {}
     for part in 'validation', 'test':
-      with self._until_asked(total):
+      with self._training.until_asked(total):
         scores[part], intervals[part] = self._evaluation.report(best, part)
     seconds = {'train': trained - begin, 'evaluate': time.perf_counter() - trained}
-    speeds = [each.examples_per_second for each in self._history]
-    waited = [each.waited for each in self._history]
+    speeds = [each.examples_per_second for each in self._training.history]
+    waited = [each.waited for each in self._training.history]
     told = {
       'task': inputs.task.name,
       **scores,
@@ -149,7 +138,7 @@ class Finetuning:
       'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
       'parameters': inputs.parameters(),
       'steps': total,
-      'skipped_steps': self._policy.skipped,  # that were not finite
+      'skipped_steps': self._training.policy.skipped,  # that were not finite
       'since_step': first,  # what follows is of the last start of the run, from that step
       'seconds': seconds,
       'examples_per_second': float(np.median(speeds)) if speeds else None,
@@ -170,116 +159,41 @@ class Finetuning:
     told |= {'adapter_bytes': (folder / ARRAYS).stat().st_size}
     return folders.write_results(self._out, told, FILES)
 
-  def _begin(self) -> Reached:
-    """Where the run stands: at its newest checkpoint, or before the first step."""
+  def _begin(self) -> tuple[train.State, int]:
+    """Where the run stands, and behind how many steps: at its newest checkpoint, or at none."""
     model, placement = self._inputs.model, self._placement
     tuned = model.init(jax.random.key(self._job.seed), self._inputs.frozen)
     state = placement.state(tuned, optim.build(self._job.optim, self._total), self._job.seed)
-    fresh = Reached(0, state, copied(state.tuned), None, [], (0, ''), False)
-    saved = {'state': state, 'best': state.tuned}
-    found = self._checkpoints.restore(saved)
-    self._checkpoints.check_room(saved)
+    self._best: Tuned = copied(state.tuned)
+    self._best_score: float | None = None  # before the first look
+    found = self._training.restore({'state': state, 'best': state.tuned})
     if found is None:
-      return fresh
-    for each in found.quarantined:
-      self._console.say(f'note: {each}')
-    about = found.about
-    self._console.say(f'going on from step {found.step}')
-    step = self._batches.resumed(about['position'])
-    noted = about['notes'], about.get('notes_sha256', '')  # which steps of old do not have
-    self._policy.skipped = about.get('skipped', 0)
-    self._leaps = leaps.Leaps(self._job.leap, about.get('recent', ()))
-    kept = about['best_score'], about['pending'], noted, about.get('due', False)
-    return Reached(step, found.state['state'], found.state['best'], *kept)
+      return state, 0
+    self._best, self._best_score = found.state['best'], found.about['best_score']
+    return found.state['state'], self._batches.resumed(found.about['position'])
 
-  def _train(self, reached: Reached) -> Tuned:
-    """The best arrays by the average on validation rows."""
-    job, total, placement = self._job, self._total, self._placement
-    unit = dataclasses.replace(job.optim, rate=1.0)
-    step = _program(self._inputs.model, unit, total, job.accumulate, placement.mesh)
-    state, best, best_score = reached.state, reached.best, reached.best_score
-    spans = total, self._every, job.save_every
-    with Notes(self._out, *reached.notes, self._console.say, processes.is_first()) as notes:
-      telling = Telling(notes, self._console, self._leaps, job.batch_size, self._examples)
-      self._history = telling.history
+  def batches(self, step: int) -> Iterator[Batch]:
+    """See `training.Own`."""
+    return self._batches.stream(step, *self._placement.share)
 
-      def save(at: int, due: bool = False) -> None:
-        pending = loop.pending()
-        notes.settle()
-        about = {'position': self._batches.position(at), 'best_score': best_score, 'due': due}
-        about |= {'pending': pending, 'skipped': self._policy.skipped}
-        about |= {'recent': self._leaps.recent}
-        about |= {'notes': notes.count, 'notes_sha256': notes.sha256, 'config': self._config}
-        self._checkpoints.save(at, {'state': state, 'best': best}, about)
+  def evaluate(self, state: train.State, step: int, notes: Notes) -> None:
+    """See `training.Own`: the best arrays are those of the best average on validation rows."""
+    scores = self._evaluation.score(state.tuned, 'validation')
+    notes.add(step=step, validation=scores)
+    self._console.say(f'step {step}: validation {told(scores)}')
+    # The first evaluation counts even if it is the worst possible, or no number.
+    if self._best_score is None or scores['average'] > self._best_score:
+      self._best, self._best_score = copied(state.tuned), scores['average']
 
-      def evaluate(at: int) -> None:
-        nonlocal best, best_score
-        with self._until_asked(at, lambda: save(at, due=True)):
-          scores = self._evaluation.score(state.tuned, 'validation')
-        notes.add(step=at, validation=scores)
-        self._console.say(f'step {at}: validation {told(scores)}')
-        # The first evaluation counts even if it is the worst possible, or no number.
-        if best_score is None or scores['average'] > best_score:
-          best, best_score = copied(state.tuned), scores['average']
-
-      batches = self._batches.stream(reached.step, *placement.share)
-      self._policy.note = telling.skipped
-      args = self._watchdog.steps(step), self._frozen, batches, total, telling.report, job.log_every
-      heard = self._policy, telling.look, self._stragglers.own
-      loop = train.Loop(*args, placement.batch, reached.pending, *heard)
-      if reached.due:
-        evaluate(reached.step)
-      for start, until, due in train.stops(reached.step, *spans):
-        self._stragglers.begin(start)
-        state, came = loop.run(state, start, until, self._asked_before(start))
-        self._watchdog.rest()
-        if slow := self._stragglers.found(came):
-          self._console.say(f'note: {slow}')
-        if came < until:
-          save(came)
-          self._leave(came)
-        if due:
-          evaluate(until)
-        save(until)
-    return sharding.fetch(best)
+  def kept(self, state: train.State, step: int) -> tuple[Any, dict[str, Any]]:
+    """See `training.Own`."""
+    about = {'position': self._batches.position(step), 'best_score': self._best_score}
+    return {'state': state, 'best': self._best}, about
 
   def _examples(self, step: int) -> dict[str, Any]:
     """Which rows the batch of a step, counted from 1, is of."""
     source, numbers = self._inputs.origins
     return {'source': source, 'rows': [numbers[i] for i in self._batches.rows(step - 1)]}
-
-  def _asked_before(self, start: int) -> Callable[[], bool]:
-    """Whether the run is to end before the next step, step by step."""
-    steps = itertools.count(start)
-    return lambda: self._preemption(next(steps))
-
-  def _between(self, shape: tuple[int, ...]) -> None:
-    """Before each batch of an evaluation.  Raises Asked."""
-    self._watchdog.rest()
-    if self._preemption(self._at):
-      raise Asked
-    self._watchdog.begin('batch of an evaluation', shape)
-
-  @contextlib.contextmanager
-  def _until_asked(self, step: int, save: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """An evaluation behind a step, given up when the run is asked to end; it is made again."""
-    self._at = step
-    try:
-      yield
-    except Asked:
-      save()
-      self._leave(step)
-    finally:
-      self._watchdog.rest()
-
-  def _leave(self, step: int) -> None:
-    self._checkpoints.wait()
-    raise PreemptedError(
-      'The run was asked to end.',
-      where=f'step {step} of {self._total}',
-      got='all of it is saved',
-      fix='the same command goes on with it',
-    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from compacter_jax import sealed, tensor_file
 from compacter_jax.checkpoints import files
 from compacter_jax.errors import StorageError, WeightsError
 
-CONFIG, RESULTS = 'config.json', 'results.json'
+CONFIG, RESULTS, CHECKPOINTS = 'config.json', 'results.json', 'checkpoints'
 FILES = 'files'  # of the results: file of the run -> size and SHA-256
 
 

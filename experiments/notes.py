@@ -17,6 +17,7 @@ class Notes:
 
   Attributes:
     count: how many lines there are.
+    writes: whether this process does.
   """
 
   def __init__(
@@ -32,7 +33,7 @@ class Notes:
     say: is told if they are others; the run goes on with those that are there.
     writes: whether this process does; others of the run only count.
     """
-    self.count, self._hash, self._file = count, hashlib.sha256(), None
+    self.count, self.writes, self._hash, self._file = count, writes, hashlib.sha256(), None
     if not writes:
       return
     path = folder / LINES

@@ -1,125 +1,197 @@
 """One pretraining run: text to chunks, the trainer of fine-tuning with every weight unfrozen."""
 
+import contextlib
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 
 import compacter_jax as cj
-from compacter_jax import methods, optim, train
-from compacter_jax.data.denoised import Denoised, cut
+from compacter_jax import methods, nonfinite, optim, sharding, train
+from compacter_jax.checkpoints import Checkpoints, processes
+from compacter_jax.data.denoised import Denoised, cut, part
+from compacter_jax.data.order import train_rows
 from compacter_jax.data.pipeline import Batch
 from compacter_jax.errors import NumericsError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
-from compacter_jax.state_file import load_state, save_state
+from compacter_jax.placement import Placement
+from experiments import agreement, folders, leftovers, schema
 from experiments.console import Console
-from experiments.folders import write_json
+from experiments.folders import CHECKPOINTS
 from experiments.machine import peak_bytes, versions
-from experiments.pretraining_folder import STATE, claimed, results
+from experiments.notes import LINES, Notes
+from experiments.preemption import Preemption
+from experiments.pretraining_folder import begin, results
 from experiments.pretraining_inputs import Inputs, read
-from experiments.pretraining_job import PretrainJob
+from experiments.pretraining_job import LOCAL, PretrainJob, plain
 from experiments.pretraining_log import Log, plot_loss
+from experiments.training import Guards, Spans, Training
+from experiments.watchdog import Watchdog
+
+MODEL, PICTURE = 'model', 'loss.png'
 
 
-def run(job: PretrainJob, workdir: str | Path, quiet: bool = False) -> dict[str, Any]:
+def run(
+  job: PretrainJob,
+  workdir: str | Path,
+  quiet: bool = False,
+  preemption: Preemption | None = None,
+  force: bool = False,
+) -> dict[str, Any]:
   """Pretrains, or goes on where an earlier start of the same run stopped.
 
-  Returns what results.json holds; a run that has ended does no more than that.
+  Of several processes the first one writes and speaks; all of them see the folder.
+  preemption: that listens already. force: see `Checkpoints.claim`.
+
+  Returns what results.json holds; a run that has ended does no more than that. Raises as
+  `finetune.run` does.
   """
-  out, console = Path(workdir), Console(job.steps, quiet)
-  if ended := results(job, out):
+  out, console = Path(workdir), Console(job.steps, quiet or not processes.is_first())
+  mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
+  train.check_batch(job.batch_size, job.accumulate, sharding.ways_of(mesh))
+  if ended := processes.first_says(lambda: results(job, out)):
+    leftovers.clear_after_death(out / CHECKPOINTS)
     console.say(f'{out}: this run has ended')
     return ended
   inputs = read(job, out)
-  with claimed(job, out, inputs.tokenizer.content):
-    begin, pretraining = time.perf_counter(), Pretraining(job, inputs, out, console)
-    first = int(pretraining.state.step)
-    dev = pretraining.finish()
-    console.close()
-    saved = {p: w.astype(job.saved_dtype) for p, w in pretraining.state.tuned.weights.items()}
-    cj.t5.save(out / 'model', inputs.cfg, saved)
-    plot_loss(out)
+  model = Model(inputs.cfg, methods.load('unfreeze'), job.dtype, job.remat, job.unroll)
+  placement = Placement(mesh, model, cast(Any, abstract(inputs.cfg)))
+  identity = inputs.identity(job)
+  agreement.check(plain(job), LOCAL, identity)
+  checkpoints = Checkpoints(out / CHECKPOINTS, identity)
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(checkpoints.claim(force))
+    stack.enter_context(jax.set_mesh(mesh))
+    preemption = preemption or stack.enter_context(Preemption().listening())
+    processes.first_says(lambda: begin(job, out, inputs.tokenizer.content))
+    agreement.check_folder(out / folders.CONFIG)
+    watchdog = stack.enter_context(Watchdog(job.watchdog).watching())
+    guards = Guards(out, checkpoints, preemption, watchdog, console)
+    found = Pretraining(job, inputs, model, placement, guards).results()
+  leftovers.clear(out / CHECKPOINTS)
+  return found
+
+
+class Pretraining:
+  """One run on a mesh, which is set while it lasts."""
+
+  def __init__(
+    self, job: PretrainJob, inputs: Inputs, model: Model, placement: Placement, guards: Guards
+  ):
+    self._job, self._inputs, self._model, self._placement = job, inputs, model, placement
+    self._out, self._console = guards.folder, guards.console
+    policy = nonfinite.Policy(schema.skips(job.nonfinite), self._examples)
+    spans = Spans(job.steps, job.eval_every, job.save_every, job.log_every)
+    own = job.batch_size, policy, job.leap, self._examples
+    self._training = Training(guards, spans, *own)
+    tokenizer = inputs.tokenizer
+    self._draw = Denoised(job.task, tokenizer.eos_id, tokenizer.vocab_size - 1)
+    self._dev = self._draw.dev(inputs.chunks['dev'])
+    self._loss = jax.jit(model.loss_sum)
+    self._dev_loss: float | None = None  # the last one
+
+  def results(self) -> dict[str, Any]:
+    """Pretrains, and writes the T5."""
+    job, inputs = self._job, self._inputs
+    start = time.perf_counter()
+    optimizer = optim.build(job.optim, job.steps)
+    state, first = self._begin(optimizer)
+    sizes = ', '.join(f'{chunks.size:,} {part}' for part, chunks in inputs.chunks.items())
+    told = f'{cj.t5.count(inputs.cfg):,} parameters; {sizes} ids'
+    self._console.say(f'{told}; from step {first} to {job.steps}')
+    step = train.make_step(
+      self._model, optimizer, job.accumulate, job.dropout, self._placement.lies(optimizer)
+    )
+    opened = functools.partial(Log, step=first)
+    state = self._training.run(self, step, state, {}, self._placement, first, opened)
+    self._console.close()
+    weights = sharding.fetch(state.tuned.weights)
     told = {
-      'dev_loss': dev,
+      'dev_loss': self._dev_loss,
       'parameters': cj.t5.count(inputs.cfg),
       'steps': job.steps,
+      'skipped_steps': self._training.policy.skipped,
       'ids': {part: int(chunks.size) for part, chunks in inputs.chunks.items()},
       'ids_seen': job.steps * job.batch_size * job.task.chunk,
-      'since_last_start': {'step': first, 'seconds': time.perf_counter() - begin},
+      'since_last_start': {'step': first, 'seconds': time.perf_counter() - start},
       'peak_bytes': peak_bytes(),
       'versions': versions(),
       'device': jax.devices()[0].device_kind,
     }
-    write_json(out / 'results.json', told)
-  return told
+    return processes.first_says(lambda: self._written(weights, told))
 
+  def _written(self, weights: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """The T5, the picture and the results in the folder."""
+    saved = {path: weight.astype(self._job.saved_dtype) for path, weight in weights.items()}
+    cj.t5.save(self._out / MODEL, self._inputs.cfg, saved)
+    plot_loss(self._out)
+    model = [f'{MODEL}/{path.name}' for path in sorted((self._out / MODEL).iterdir())]
+    return folders.write_results(self._out, told, [folders.CONFIG, LINES, PICTURE, *model])
 
-class Pretraining:
-  """A run in its folder, from its last checkpoint if there is one.
+  def _begin(self, optimizer: Any) -> tuple[train.State, int]:
+    """Where the run stands, and behind how many steps: at its newest checkpoint, or at none."""
+    key = jax.random.key(self._job.seed)
+    tuned = self._model.init(key, self._inputs.weights())
+    state = self._placement.state(tuned, optimizer, self._job.seed)
+    found = self._training.restore(state)
+    if found is None:
+      return state, 0
+    self._dev_loss = found.about['dev_loss']
+    return found.state, found.step
 
-  Attributes:
-    state: what has been reached.
-  """
+  def batches(self, step: int) -> Iterator[Batch]:
+    """See `training.Own`."""
+    job, share = self._job, self._placement.share
+    return self._draw.train(self._inputs.chunks['train'], job.batch_size, job.seed, step, *share)
 
-  def __init__(self, job: PretrainJob, inputs: Inputs, out: Path, console: Console):
-    self._job, self._out, self._console = job, out, console
-    self._chunks, self._about = inputs.chunks['train'], inputs.about(job)
-    model = Model(inputs.cfg, methods.load('unfreeze'), job.dtype, job.remat, job.unroll)
-    optimizer = optim.build(job.optim, job.steps)
-    key = jax.random.key(job.seed)
-    begin = lambda frozen: train.start(model.init(key, frozen), optimizer, job.seed)
-    if (out / STATE).exists():
-      like = jax.eval_shape(begin, abstract(inputs.cfg))
-      self.state = load_state(out / STATE, like, self._about)
-    else:
-      self.state = begin(inputs.weights())
-    tokenizer = inputs.tokenizer
-    self._draw = Denoised(job.task, tokenizer.eos_id, tokenizer.vocab_size - 1)
-    self._dev = self._draw.dev(inputs.chunks['dev'])
-    self._step = train.make_step(model, optimizer, job.accumulate, job.dropout)
-    self._loss = jax.jit(model.loss_sum)
-    sizes = ', '.join(f'{chunks.size:,} {part}' for part, chunks in inputs.chunks.items())
-    console.say(
-      f'{cj.t5.count(inputs.cfg):,} parameters; {sizes} ids; '
-      f'from step {int(self.state.step)} to {job.steps}'
-    )
-
-  def finish(self) -> float:
-    """Takes the steps that are left; the loss on all dev chunks."""
-    job, first = self._job, int(self.state.step)
-    batches = self._draw.train(self._chunks, job.batch_size, job.seed, first)
-    with Log(self._out, first, job.steps) as log:
-
-      def report(progress):
-        log.note(**dataclasses.asdict(progress))
-        self._console.show(progress)
-
-      for now, until, due in train.stops(first, job.steps, job.eval_every, job.save_every):
-        self.state = train.fit(
-          self._step, self.state, {}, batches, until, report, job.log_every, now
-        )
-        if due and until < job.steps:
-          self._measure(log, until, job.text.dev_chunks)
-        log.settle()  # a run that goes on from the checkpoint notes nothing before it again
-        save_state(self._out / STATE, self.state, self._about)
-      return self._measure(log, job.steps, len(self._dev['source']))
-
-  def _measure(self, log: Log, step: int, chunks: int) -> float:
-    loss = dev_loss(self._loss, self.state.tuned, cut(self._dev, self._job.batch_size, chunks))
-    log.note(step, dev_loss=loss)
+  def evaluate(self, state: train.State, step: int, notes: Notes) -> None:
+    """See `training.Own`: the loss on the first dev chunks, and in the end on all of them."""
+    whole = len(self._dev['source'])
+    chunks = whole if step == self._job.steps else self._job.text.dev_chunks
+    tables = cut(self._dev, self._job.batch_size, chunks, self._placement.ways)
+    mine = (part(table, *self._placement.share) for table in tables)
+    between, place = self._training.between, self._placement.batch
+    loss = dev_loss(self._loss, state.tuned, mine, between, place)
+    notes.add(step=step, dev_loss=loss)
+    self._dev_loss = loss
     self._console.say(f'step {step}: dev loss {loss:.4f} per target id')
-    return loss
+
+  def kept(self, state: train.State, step: int) -> tuple[Any, dict[str, Any]]:
+    """See `training.Own`."""
+    return state, {'dev_loss': self._dev_loss}
+
+  def _examples(self, step: int) -> dict[str, Any]:
+    """Which chunks the batch of a step, counted from 1, is of."""
+    count = len(self._inputs.chunks['train'])
+    rows = train_rows(count, self._job.batch_size, self._job.seed, step - 1)
+    return {'source': 'the chunks to train on', 'rows': rows.tolist()}
 
 
-def dev_loss(loss: Any, tuned: Tuned, batches: Iterable[Batch]) -> float:
-  """The mean cross entropy per target id, in nats.  Raises NumericsError if it is not finite."""
-  sums = [loss(tuned, {}, batch) for batch in batches]
-  total, count = (math.fsum(float(s[i]) for s in sums) for i in range(2))
+def dev_loss(
+  loss: Any,
+  tuned: Tuned,
+  batches: Iterable[Batch],
+  between: Callable[[tuple[int, ...]], None] = lambda shape: None,
+  place: Callable[[Batch], Any] = lambda batch: batch,
+) -> float:
+  """The mean cross entropy per target id, in nats.
+
+  between: is called before each batch with its shape. place: lays it out on devices.
+
+  Raises NumericsError if it is not finite.
+  """
+  sums = []
+  for batch in batches:
+    between(batch['source'].shape)
+    total, count = loss(tuned, {}, place(batch))
+    sums.append((float(total), float(count)))
+  total, count = (math.fsum(each[i] for each in sums) for i in range(2))
   if not math.isfinite(total):
     raise NumericsError('The dev loss is not finite.', got=f'{total}', fix='lower optim.rate')
   return total / count

@@ -18,8 +18,9 @@ from compacter_jax.data.vocabulary import train_vocabulary
 from compacter_jax.errors import ConfigError
 from compacter_jax.t5.config import Config
 from compacter_jax.weights import Flat
+from experiments import folders
 from experiments.pretraining_folder import VOCABULARY, begun
-from experiments.pretraining_job import PretrainJob
+from experiments.pretraining_job import FREE, PretrainJob, plain
 
 ROWS = 128  # rows of an embedding are a multiple of it, as T5's are
 
@@ -38,12 +39,16 @@ class Inputs:
   chunks: dict[str, np.ndarray]
   weights: Callable[[], Flat]
 
-  def about(self, job: PretrainJob) -> str:
-    """All that decides what a run computes, hashed by parts: a state of another one is refused."""
+  def identity(self, job: PretrainJob) -> dict[str, str | int]:
+    """What a checkpoint must be of to be gone on with, hashed by parts."""
     digest = lambda content: hashlib.sha256(content).hexdigest()[:16]
-    told = lambda part: digest(json.dumps(dataclasses.asdict(part), sort_keys=True).encode())
-    text = {f'{name} text': digest(chunks.tobytes()) for name, chunks in self.chunks.items()}
-    return json.dumps({'settings': told(job), 'T5': told(self.cfg), **text})
+    shape = json.dumps(dataclasses.asdict(self.cfg), sort_keys=True)
+    return {
+      'settings': folders.settings_hash(plain(job), FREE),
+      'T5': digest(shape.encode()),
+      'tokenizer': self.tokenizer.fingerprint,
+      **{f'{name} text': digest(chunks.tobytes()) for name, chunks in self.chunks.items()},
+    }
 
 
 def read(job: PretrainJob, folder: Path) -> Inputs:

@@ -1,6 +1,7 @@
 """The settings of a pretraining run as frozen dataclasses; `configs/pretrain_nano.py` has all."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from compacter_jax.optim import Optim
 from compacter_jax.settings import choose, within
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.mode import Mode
+from experiments import schema
+from experiments.schema import Mesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,10 @@ class PretrainJob:
   eval_every: int
   save_every: int
   log_every: int
+  watchdog: float
+  nonfinite: int | str
+  leap: float
+  mesh: Mesh
   optim: Optim
 
   def __post_init__(self):
@@ -58,6 +65,9 @@ class PretrainJob:
     for field in counts:
       within(field, getattr(self, field), 1)
     within('seed', self.seed, 0, SEEDS - 1)
+    for field in 'watchdog', 'leap':
+      within(field, getattr(self, field), 0)
+    schema.skips(self.nonfinite)  # raises for what cannot be
     choose('saved_dtype', self.saved_dtype, ('float32', 'bfloat16'))
     Mode(self.dtype, self.remat, self.unroll)  # raises a ConfigError at once
     train.check_batch(self.batch_size, self.accumulate)
@@ -65,11 +75,27 @@ class PretrainJob:
 
 def job(values: Mapping[str, Any]) -> PretrainJob:
   """A job from plain settings.  Raises ConfigError for any name, type or value that cannot be."""
-  parts = {'shape': Config, 'text': Text, 'task': Denoising, 'optim': Optim}
+  parts = {'shape': Config, 'text': Text, 'task': Denoising, 'mesh': Mesh, 'optim': Optim}
   built = {
     name: settings.build(parts[name], value, f'config.{name}')
     if name in parts and isinstance(value, Mapping)
     else value
-    for name, value in values.items()
+    for name, value in schema.numbered(values).items()
   }
   return settings.build(PretrainJob, built, 'config')
+
+
+def plain(job: PretrainJob) -> dict[str, Any]:
+  """The settings of a job, as JSON has them."""
+  return json.loads(json.dumps(dataclasses.asdict(job)))
+
+
+# Settings that may even differ between the hosts of a run.
+LOCAL = 'model', 'tokenizer', 'text.dir'
+
+# Settings that a run may be gone on with other values of; see `schema.FREE`.
+FREE = (
+  *LOCAL,
+  *('remat', 'unroll', 'save_every', 'watchdog', 'nonfinite', 'leap'),
+  *('mesh.data', 'mesh.fsdp', 'mesh.tensor', 'mesh.devices'),
+)

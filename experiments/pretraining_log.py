@@ -9,38 +9,38 @@ from compacter_jax.errors import StorageError
 from experiments.notes import LINES, Notes
 
 
-class Log:
-  """Writes metrics as they come, from a checkpoint on.
+class Log(Notes):
+  """Notes that TensorBoard shows as well.
 
-  What was noted after the checkpoint's `step` is dropped, for it comes again; so does the dev loss
-  of the `last` step, which is measured behind its checkpoint.
+  What it had been shown behind the checkpoint that a run goes on from is dropped there too.
   """
 
-  def __init__(self, folder: Path, step: int, last: int):
-    from tensorboardX import SummaryWriter
+  def __init__(self, folder: Path, *args: Any, step: int, **kwargs: Any):
+    """args, kwargs: as `Notes` takes them.  step: of the checkpoint, 0 where there is none."""
+    super().__init__(folder, *args, **kwargs)
+    self._board = None
+    if self.writes:
+      from tensorboardX import SummaryWriter
 
-    again = lambda note: note['step'] > step or ('dev_loss' in note and note['step'] == last)
-    kept = [note for note in read_notes(folder) if not again(note)]
-    self._notes = Notes(folder, len(kept))
-    self._board = SummaryWriter(str(folder / 'events'), purge_step=step + 1 if step else None)
+      self._board = SummaryWriter(str(folder / 'events'), purge_step=step + 1 if step else None)
 
-  def note(self, step: int, **values: Any) -> None:
-    """One line with these values of that step."""
-    self._notes.add(**values, step=step)
+  def add(self, **values: Any) -> None:
+    """One line with these values of the step among them; numbers are shown."""
+    super().add(**values)
     for name, value in values.items():
-      self._board.add_scalar(name, value, step)
+      if self._board and name != 'step' and isinstance(value, int | float):
+        self._board.add_scalar(name, value, values['step'])
 
   def settle(self) -> None:
     """All that was noted is on the disk; TensorBoard's writer would wait for minutes."""
-    self._notes.settle()
-    self._board.flush()
+    super().settle()
+    if self._board:
+      self._board.flush()
 
-  def __enter__(self) -> 'Log':
-    return self
-
-  def __exit__(self, *_) -> None:
-    self._notes.__exit__()
-    self._board.close()
+  def __exit__(self, *error: object) -> None:
+    super().__exit__(*error)
+    if self._board:
+      self._board.close()
 
 
 def read_notes(folder: Path) -> list[dict[str, Any]]:

@@ -122,8 +122,7 @@ class Job:
     for field in 'batch_size', 'accumulate', 'eval_batch_size', 'log_every':
       within(field, getattr(self, field), 1)
     within('seed', self.seed, 0, SEEDS - 1)
-    if self.nonfinite != STOP:
-      _check_nonfinite(self.nonfinite)
+    skips(self.nonfinite)  # raises for what cannot be
     for field in 'steps', 'epochs', 'eval_every', 'save_every', 'watchdog', 'leap':
       within(field, getattr(self, field), 0)
     if not self.steps and not self.epochs:
@@ -134,21 +133,34 @@ class Job:
   @property
   def skips(self) -> int:
     """How many steps that are not finite are left out."""
-    return 0 if self.nonfinite == STOP else int(self.nonfinite)
+    return skips(self.nonfinite)
 
 
-def _check_nonfinite(value: int | str) -> None:
+def skips(value: int | str) -> int:
+  """How many steps that are not finite a setting `nonfinite` leaves out.
+
+  Raises ConfigError for what is neither 'stop' nor a number.
+  """
+  if value == STOP:
+    return 0
   if isinstance(value, str) or value < 0:
     raise ConfigError(
       f'nonfinite cannot be {value!r}.', expected=f'{STOP!r} or a number of steps', got=repr(value)
     )
+  return value
+
+
+def numbered(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Settings whose `nonfinite` is a number if it can be one, as it is text on the command line."""
+  values = dict(config)
+  if isinstance(steps := values.get('nonfinite'), str) and steps.isdecimal():
+    values['nonfinite'] = int(steps)
+  return values
 
 
 def job(config: Mapping[str, Any]) -> Job:
   """A Job from plain settings.  Raises ConfigError for any name, type or value that cannot be."""
-  values = dict(config)
-  if isinstance(steps := values.get('nonfinite'), str) and steps.isdecimal():
-    values['nonfinite'] = int(steps)  # the command line gives text where the default is text
+  values = numbered(config)
   parts = {
     'mesh': lambda v: settings.build(Mesh, v, 'config.mesh'),
     'data': lambda v: settings.build(Data, v, 'config.data'),

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from compacter_jax import adapter_file, data, sealed, state_file, t5, tensor_file
+from compacter_jax import adapter_file, data, sealed, t5, tensor_file
 from compacter_jax.checkpoints import files, layout, lock, verifying
 from compacter_jax.checkpoints.manifest import Manifest
 from compacter_jax.errors import ConfigError, WeightsError
 from compacter_jax.t5 import hub
-from experiments import finetune, folders, notes, pretraining_folder, pretraining_log, schema
+from experiments import finetune, folders, notes, pretraining, pretraining_job, schema
 from experiments.verifying_report import Report
 
 ADAPTER = adapter_file.DESCRIPTION, adapter_file.ARRAYS
@@ -42,12 +42,10 @@ def _kind(path: Path) -> tuple[str, Callable[[Report], object]]:
   names, steps = sorted(os.listdir(path)), layout.look(path)
   if set(ADAPTER) & set(names):
     return 'an adapter', _adapter
-  if pretraining_folder.STATE in names:
-    return 'a pretraining run', _pretraining
   if folders.RESULTS in names:
-    return 'a run that has ended', _ended
-  if finetune.CHECKPOINTS in names or notes.LINES in names:
-    return 'a run that has not ended', _unfinished
+    return f'a {_pretraining(path)}run that has ended', _ended
+  if folders.CHECKPOINTS in names or notes.LINES in names:
+    return f'a {_pretraining(path)}run that has not ended', _unfinished
   if steps.steps or steps.quarantined:
     return 'the checkpoints of a run', _steps
   if any(fnmatch.fnmatch(name, each) for name in names for each in OF_T5):
@@ -57,6 +55,10 @@ def _kind(path: Path) -> tuple[str, Callable[[Report], object]]:
     where=str(path),
     got=', '.join(map(ascii, names[:20])) or 'an empty folder',
   )
+
+
+def _pretraining(folder: Path) -> str:
+  return 'pretraining ' if (folder / pretraining.MODEL).is_dir() else ''
 
 
 def _adapter(report: Report, inner: str = '') -> None:
@@ -91,7 +93,10 @@ def _ended(report: Report) -> None:
 
   report.check(folders.RESULTS, look)
   _config(report)
-  _adapter(report, finetune.ADAPTER)
+  if _pretraining(report.folder):
+    _t5(report, pretraining.MODEL)
+  else:
+    _adapter(report, finetune.ADAPTER)
   for name, wanted in sorted(results.get(folders.FILES, {}).items()):
     report.check(name, lambda name=name, wanted=wanted: _same(report.folder / name, wanted))
 
@@ -113,21 +118,26 @@ def _same(path: Path, wanted: files.Sum) -> str:
   return f'{got["bytes"]:,} bytes, of the SHA-256 that {folders.RESULTS} has'
 
 
-def _config(report: Report) -> schema.Job | None:
-  """The settings of a fine-tuning run, or None if they cannot be read."""
-  jobs = []
+def _config(report: Report) -> str | None:
+  """The hash of a run's settings, or None if they cannot be read."""
+  hashes = []
 
   def look() -> str:
-    job = schema.job(sealed.read(report.folder / folders.CONFIG))
-    jobs.append(job)
+    values = sealed.read(report.folder / folders.CONFIG)
+    if _pretraining(report.folder):
+      job = pretraining_job.job(values)
+      hashes.append(folders.settings_hash(pretraining_job.plain(job), pretraining_job.FREE))
+      return f'settings of a run of {job.steps:,} steps on the texts of {job.text.dir}'
+    job = schema.job(values)
+    hashes.append(folders.settings_hash(schema.as_config(job), schema.FREE))
     return f'settings of a run on {job.data.task} with {job.model}'
 
   report.check(folders.CONFIG, look)
-  return jobs[0] if jobs else None
+  return hashes[0] if hashes else None
 
 
 def _unfinished(report: Report) -> None:
-  folder, inner = report.folder, finetune.CHECKPOINTS
+  folder, inner = report.folder, folders.CHECKPOINTS
   if not (folder / inner).is_dir():
     expected = f'{folders.RESULTS} of a run that has ended, or {inner}'
     fix = 'bring back a copy, or start anew in another folder'
@@ -139,11 +149,11 @@ def _unfinished(report: Report) -> None:
   if newest is None and not (folder / folders.CONFIG).exists() | (folder / notes.LINES).exists():
     report.right(folders.CONFIG, 'not there: the run had not begun')
     return
-  job = _config(report)
+  settings = _config(report)
   if newest is None:
     return
-  if job is not None:
-    report.check('settings', lambda: _settled(folder, job, newest), folders.CONFIG)
+  if settings is not None:
+    report.check('settings', lambda: _settled(folder, settings, newest), folders.CONFIG)
   report.check(notes.LINES, lambda: _noted(folder, newest))
 
 
@@ -190,12 +200,11 @@ def _step(folder: Path, step: int, found: list[Manifest]) -> str:
   return f'as it was written, {len(manifest.files) + 1} files{extra}'
 
 
-def _settled(folder: Path, job: schema.Job, newest: Manifest) -> str:
+def _settled(folder: Path, settings: str, newest: Manifest) -> str:
   if 'config' in newest.about:
     got, wanted = files.checksum(folder / folders.CONFIG)['sha256'], newest.about['config']
   else:  # a step of an earlier version knows only what identifies the run
-    got = folders.settings_hash(schema.as_config(job), schema.FREE)
-    wanted = newest.identity['settings']
+    got, wanted = settings, newest.identity['settings']
   if got != wanted:
     raise WeightsError(
       'These settings are not those of the checkpoints.',
@@ -215,21 +224,6 @@ def _noted(folder: Path, newest: Manifest) -> str:
     where = str(folder / notes.LINES)
     raise WeightsError('These notes are damaged.', where=where, got=wrong, fix=fix)
   return f'has the {count} lines that step {newest.step} knows of'
-
-
-def _pretraining(report: Report) -> None:
-  folder = report.folder
-
-  def state() -> str:
-    state_file.check(folder / pretraining_folder.STATE)
-    return 'as it was written'
-
-  report.check(folders.CONFIG, lambda: f'{len(sealed.read(folder / folders.CONFIG))} settings')
-  report.check(pretraining_folder.STATE, state)
-  report.check(notes.LINES, lambda: f'{len(pretraining_log.read_notes(folder)):,} lines')
-  if (folder / folders.RESULTS).exists():
-    report.check(folders.RESULTS, lambda: _written(sealed.read(folder / folders.RESULTS)))
-    _t5(report, 'model')
 
 
 def _t5(report: Report, inner: str = '') -> None:

@@ -66,8 +66,10 @@ def assert_same(folder, whole):
 class Command:
   """`experiments.run` in a process of its own, whose output goes to a file."""
 
-  def __init__(self, changes, out, log, program=('-m', 'experiments.run'), flags=(), env=()):
-    given = [f'--config={CONFIG}', *(f'--config.{k}={v}' for k, v in changes.items())]
+  def __init__(
+    self, changes, out, log, program=('-m', 'experiments.run'), flags=(), env=(), config=CONFIG
+  ):
+    given = [f'--config={config}', *(f'--config.{k}={v}' for k, v in changes.items())]
     args = [sys.executable, *program, *given, f'--workdir={out}', *flags]
     own = {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
     self._log = log

@@ -22,6 +22,10 @@ def inputs(base):
   return read_inputs(job(base))
 
 
+def check(job, inputs):
+  agreement.check(schema.as_config(job), schema.LOCAL, agreement.identity(job, inputs))
+
+
 @pytest.fixture
 def other(monkeypatch, base, inputs):
   """Compares this process with one that has another job, other inputs or code."""
@@ -32,14 +36,14 @@ def other(monkeypatch, base, inputs):
       patch.setattr(processes, 'several', lambda: True)
       patch.setattr(processes, 'all_say', lambda mine: said.append(mine) or [mine])
       patch.setattr(agreement, 'code', lambda: code)
-      agreement.check(job, inputs)
+      check(job, inputs)
       return said[0]
 
   def compare(job_=None, inputs_=inputs, code='same'):
     both = [told(job(base), inputs, 'same'), told(job_ or job(base), inputs_, code)]
     monkeypatch.setattr(processes, 'several', lambda: True)
     monkeypatch.setattr(processes, 'all_say', lambda mine: both)
-    agreement.check(job(base), inputs)
+    check(job(base), inputs)
 
   return compare
 

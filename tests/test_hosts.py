@@ -15,11 +15,14 @@ import jax
 import numpy as np
 import pytest
 
+from compacter_jax import t5
 from compacter_jax.checkpoints import manifest
-from experiments import finetune
+from experiments import finetune, pretraining, pretraining_job
+from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
 from experiments.soak.runs import save_base
-from tests.runs import CHANGES, Command, adapter, job, notes, results
+from tests import corpora
+from tests.runs import CHANGES, CONFIG, Command, adapter, job, notes, results
 
 PROGRAM = """
 import json, os, signal, sys, time
@@ -62,7 +65,9 @@ SETTINGS = CHANGES | {
   'mesh.devices': 0,
   'watchdog': 60.0,
 }
+PRETRAIN = HERE / 'pretrain_nano.py'
 HEARTBEAT = 5
+SHAPE = {'d_model': 16, 'd_kv': 4, 'd_ff': 24, 'heads': 2, 'encoder_layers': 1, 'decoder_layers': 1}
 NEVER = {'look': 0, 'signal': 0}
 
 
@@ -100,7 +105,9 @@ def alone(place, out, devices):
 class Pair:
   """Both processes of a run."""
 
-  def __init__(self, place, out, name, plans=(NEVER, NEVER), changes=({}, {})):
+  def __init__(
+    self, place, out, name, plans=(NEVER, NEVER), changes=({}, {}), program=PROGRAM, base=None
+  ):
     with socket.create_server(('localhost', 0)) as free:
       address = f'localhost:{free.getsockname()[1]}'
     self.both = []
@@ -118,8 +125,9 @@ class Pair:
       }
       flags = [f'--coordinator={address}', '--processes=2', f'--process={process}']
       flags += [f'--heartbeat_seconds={HEARTBEAT}']
-      mine = settings(place) | changes[process]
-      self.both.append(Command(mine, out, log, ('-c', PROGRAM), flags, env))
+      mine = (base or settings(place)) | changes[process]
+      config = PRETRAIN if base else CONFIG
+      self.both.append(Command(mine, out, log, ('-c', program), flags, env, config))
 
   def __enter__(self):
     return self.both
@@ -232,3 +240,48 @@ def test_a_process_that_fails_alone_ends_the_other_one(place):
     assert [second.ended(), first.ended()] == [4, 8], first.told() + second.told()
   assert re.search(r'PeerError: .* failed.\n  where: process 1 \(.*\n  got: Weig', first.told())
   assert not (place / 'alone').exists()
+
+
+def test_two_processes_pretrain_as_one_does(place):
+  """One is asked to end; they go on, and end with what one process computes."""
+  base = {
+    'text.dir': str(corpora.write(place / 'text')),
+    'text.dev_chunks': 10,
+    'pieces': 100,
+    'task.chunk': 24,
+    **{f'shape.{name}': size for name, size in SHAPE.items()},
+    'steps': 12,
+    'batch_size': 8,
+    'optim.warmup': 2,
+    'eval_every': 6,
+    'save_every': 5,
+    'log_every': 2,
+    'dtype': 'float32',
+    'saved_dtype': 'float32',
+    'mesh.fsdp': 2,
+  }
+  config = read_config(PRETRAIN)
+  config.update_from_flattened_dict(base | {'mesh.devices': 4})
+  alone = pretraining_job.job(config.to_dict())
+  with jax.numpy_dtype_promotion('standard'):
+    want = pretraining.run(alone, place / 'alone', quiet=True)
+
+  out, program = place / 'both', PROGRAM.replace('run.main, run', 'pretrain.main, pretrain')
+  program = program.replace('several=True', 'pretrain.job, several=True')
+  program = program.replace('commandline, run', 'commandline, pretrain')
+  more = {'program': program, 'base': base}
+  asked = {'look': 5, 'signal': signal.SIGTERM}
+  with Pair(place, out, 'asked_pretraining', (NEVER, asked), **more) as (first, second):
+    assert [first.ended(), second.ended()] == [75, 75], first.told() + second.told()
+  with Pair(place, out, 'pretraining', **more) as (first, second):
+    assert [first.ended(), second.ended()] == [0, 0], first.told() + second.told()
+  assert 'going on from step' in first.told() and 'step 12' not in second.told()
+  written = re.findall(r'^wrote (.*)', second.told(), re.MULTILINE)
+  assert not written
+  got = results(out)
+  assert got['dev_loss'] == pytest.approx(want['dev_loss'], abs=1e-5)
+  assert len(notes(out)) == len(notes(place / 'alone'))
+  mine, its = (t5.load(folder / 'model')[1] for folder in (out, place / 'alone'))
+  for path in its:
+    np.testing.assert_allclose(mine[path], its[path], atol=5e-5, err_msg=path)
+  assert not (out / 'checkpoints').exists()

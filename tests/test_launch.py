@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compacter_jax.checkpoints import layout
-from experiments import finetune
+from experiments import folders
 from experiments.configs import read_config
 
 ROOT = Path(__file__).parents[1]
@@ -369,7 +369,7 @@ def test_hosts_must_share_the_folder(host, tmp_path):
 
 
 def test_the_note_that_is_forgotten_is_that_of_the_checkpoints(host, tmp_path):
-  note = tmp_path / finetune.CHECKPOINTS / layout.HOLDER
+  note = tmp_path / folders.CHECKPOINTS / layout.HOLDER
   note.parent.mkdir()
   note.write_text('{}')
   (note.parent / '1').mkdir()
@@ -445,7 +445,7 @@ def test_the_end_of_the_time_is_passed_on_once(job):
 @pytest.mark.parametrize('restarts', [0, 1])
 def test_a_job_that_comes_back_forgets_the_node_that_it_was_on(job, restarts):
   folder, start = job
-  note = folder / 'r' / finetune.CHECKPOINTS / layout.HOLDER
+  note = folder / 'r' / folders.CHECKPOINTS / layout.HOLDER
   note.parent.mkdir(parents=True)
   note.write_text('{}')
   assert start(0, SLURM_RESTART_COUNT=str(restarts)).wait(PATIENCE) == 0

@@ -14,7 +14,7 @@ ROWS = [
   {'errors', 'inits', 'weights', 'squad', 'narrow', 'partition'},
   {'settings', 'hypercomplex', 'fastfood', 'bottleneck', 'metrics', 'tensor_file'},
   {'sealed', 'method', 'generation_metrics', 'weighted_metrics'},
-  {'graft', 'chaining', 'bootstrap', 'state_file', 'nonfinite', 'leaps'},
+  {'graft', 'chaining', 'bootstrap', 'nonfinite', 'leaps'},
   {'checkpoints'},
   {'t5', 'methods'},  # blind to each other
   {'model', 'sharding', 'optim', 'data'},

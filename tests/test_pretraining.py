@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import filelock
 import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from compacter_jax import t5, tensor_file
+from compacter_jax import t5, train
+from compacter_jax.checkpoints import Checkpoints
 from compacter_jax.data.corpus import chunks_of, token_stream
 from compacter_jax.data.denoised import Denoised
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
@@ -23,7 +23,9 @@ from compacter_jax.errors import (
   CompacterError,
   ConfigError,
   DataError,
+  InUseError,
   NumericsError,
+  PreemptedError,
   StorageError,
   WeightsError,
 )  # fmt: skip
@@ -31,6 +33,7 @@ from compacter_jax.model import Model
 from experiments import finetune, folders, pretrain, pretraining, pretraining_log, schema
 from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
+from experiments.preemption import Preemption
 from experiments.pretraining_folder import begun
 from experiments.pretraining_inputs import read
 from experiments.pretraining_job import job as job_of
@@ -38,8 +41,7 @@ from tests import corpora
 
 ROOT = Path(__file__).parents[1]
 LEFT = {
-  'config.json', 'metrics.jsonl', 'events', 'loss.png', 'results.json', 'state.safetensors',
-  'model', '.lock',
+  'config.json', 'metrics.jsonl', 'events', 'loss.png', 'results.json', 'model',
 }  # fmt: skip
 
 
@@ -81,6 +83,7 @@ def settings(text, **changes):
   config.shape.update(sizes | {'encoder_layers': 1, 'decoder_layers': 1})
   config.steps, config.batch_size, config.optim.warmup = 40, 8, 5
   config.save_every, config.eval_every, config.log_every = 15, 20, 4
+  config.mesh.devices = 1
   config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in changes.items()})
   return job_of(config.to_dict())
 
@@ -110,9 +113,9 @@ def notes(folder):
 
 def bits(folder):
   """All that two runs of the same settings must have alike, to the bit."""
-  files = ['config.json', 'state.safetensors']
+  files = ['config.json']
   files += [f'model/{name}' for name in ('model.safetensors', 'config.json', 'spiece.model')]
-  results = json.loads((folder / 'results.json').read_text())
+  results = folders.results(folder)
   told = {k: results[k] for k in ('dev_loss', 'steps', 'ids', 'ids_seen', 'parameters')}
   return notes(folder), told, [(folder / name).read_bytes() for name in files]
 
@@ -124,7 +127,7 @@ def files_of(folder):
 def test_a_run_leaves_all_it_promises(text, whole):
   out, results = whole
   assert {path.name for path in out.iterdir()} == LEFT
-  assert json.loads((out / 'results.json').read_text()) == results
+  assert folders.results(out) == results
   assert job_of(json.loads((out / 'config.json').read_text())) == settings(text)
   found = notes(out)
   dev = {line['step']: line['dev_loss'] for line in found if 'dev_loss' in line}
@@ -144,18 +147,26 @@ def test_the_same_run_again_has_the_same_bits(text, whole, tmp_path):
   assert bits(tmp_path / 'w') == bits(whole[0])
 
 
-def trained(folder):
-  """The weights of the last checkpoint."""
-  state = tensor_file.read(folder / 'state.safetensors')
-  named = {name.partition(".tuned.weights['")[2]: array for name, array in state.items()}
-  return {name.removesuffix("']"): array for name, array in named.items() if name}
+def trained(job, out):
+  """Makes a run; the weights behind its last step, which its checkpoint had."""
+  states = []
+  keep = pretraining.Pretraining.kept
+
+  def kept(self, state, step):
+    states[:] = [jax.device_get(state.tuned.weights)]
+    return keep(self, state, step)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(pretraining.Pretraining, 'kept', kept)
+    pretraining.run(job, out, quiet=True)
+  return states[0]
 
 
-def test_the_model_is_what_was_trained(whole, other):
-  for (out, _), dtype in ((whole, 'bfloat16'), (other, 'float32')):
+def test_the_model_is_what_was_trained(text, whole, other, tmp_path):
+  for (out, _), changes, dtype in ((whole, {}, 'bfloat16'), (other, OTHER, 'float32')):
     cfg, weights = t5.load(out / 'model')
     assert cfg.vocab == 256  # 100 pieces and 100 sentinels, up to the next multiple of 128
-    want = trained(out)
+    want = trained(settings(text, **changes), tmp_path / dtype)
     assert weights.keys() == want.keys()
     for path, weight in weights.items():
       assert weight.dtype == dtype
@@ -170,9 +181,9 @@ def other(text, tmp_path_factory):
     return out, pretraining.run(settings(text, **OTHER), out, quiet=True)
 
 
-def test_the_dev_loss_is_that_of_all_dev_chunks(text, whole):
+def test_the_dev_loss_is_that_of_all_dev_chunks(text, whole, tmp_path):
   out, results = whole
-  cfg, weights = t5.read_config(out / 'model'), trained(out)
+  cfg, weights = t5.read_config(out / 'model'), trained(settings(text), tmp_path / 'w')
   tokenizer = SentencePieceTokenizer(out / 'model/spiece.model')
   chunks = chunks_of(token_stream([text / 'part-dev.txt'], tokenizer), 24)
   assert len(chunks) % 8  # so that the last batch is not full
@@ -189,16 +200,16 @@ class Killed(Exception):
 
 def interrupted(job, out, step, late):
   """Starts a run that ends before, or after, the checkpoint of that step."""
-  save = pretraining.save_state
+  save = Checkpoints.save
 
-  def ending(path, state, about):
-    if late or state.step != step:
-      save(path, state, about)
-    if state.step == step:
+  def ending(self, at, *args, **kwargs):
+    if late or at != step:
+      save(self, at, *args, **kwargs)
+    if at == step:
       raise Killed
 
   with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-    patch.setattr(pretraining, 'save_state', ending)
+    patch.setattr(Checkpoints, 'save', ending)
     pretraining.run(job, out, quiet=True)
   assert not (out / 'results.json').exists()
 
@@ -236,16 +247,16 @@ for name, value in json.loads(sys.argv[3]).items():
   jax.config.update(name, value)
 from experiments import pretraining
 from experiments.pretraining_job import job
-replace, states = os.replace, []
+from compacter_jax.checkpoints.store import Store
+publish, steps = Store.publish, []
 
-def killing(draft, path):
-  if path.name == 'state.safetensors':
-    states.append(path)
-    if len(states) == 2:
-      os.kill(os.getpid(), signal.SIGKILL)
-  replace(draft, path)
+def killing(self, draft, described):
+  steps.append(draft)
+  if len(steps) == 2:
+    os.kill(os.getpid(), signal.SIGKILL)
+  publish(self, draft, described)
 
-os.replace = killing
+Store.publish = killing
 pretraining.run(job(json.loads(sys.argv[1])), sys.argv[2], quiet=True)
 """
 
@@ -263,7 +274,7 @@ def killed(whole, cache, tmp_path_factory):
 
 
 def test_killed_while_it_writes_a_checkpoint(text, whole, killed):
-  assert list(killed.glob('.state.safetensors.*.tmp'))
+  assert [path.name for path in (killed / 'checkpoints').iterdir() if path.name.isdigit()] == ['15']
   # It had noted more than it had saved.
   assert [line['step'] for line in notes(killed) if 'dev_loss' in line] == [20]
   results = pretraining.run(settings(text), killed, quiet=True)
@@ -311,10 +322,8 @@ def test_a_run_that_has_ended_does_nothing_more(text, whole, monkeypatch, capsys
 
 
 @pytest.mark.parametrize('ended', [True, False])
-def test_a_folder_of_another_run_is_refused(text, whole, tmp_path, ended):
-  shutil.copytree(whole[0], tmp_path / 'w')
-  if not ended:
-    (tmp_path / 'w/results.json').unlink()
+def test_a_folder_of_another_run_is_refused(text, whole, left, tmp_path, ended):
+  shutil.copytree(whole[0] if ended else left, tmp_path / 'w')
   before = files_of(tmp_path / 'w')
   with pytest.raises(StorageError, match='other settings') as caught:
     pretraining.run(settings(text, optim__rate=0.5, steps=41), tmp_path / 'w', quiet=True)
@@ -334,51 +343,128 @@ def test_a_folder_of_fine_tuning_is_refused(text, tmp_path):
     pretraining.run(settings(text), tmp_path, quiet=True)
 
 
+@pytest.fixture(scope='module')
+def left(text, tmp_path_factory):
+  """The folder of a run that was asked to end behind 25 of 40 steps."""
+  out = tmp_path_factory.mktemp('left') / 'w'
+  with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion('standard'):
+    patch.setattr(Preemption, '__call__', lambda self, step: step == 25)
+    with pytest.raises(PreemptedError, match='step 25 of 40'):
+      pretraining.run(settings(text), out, quiet=True)
+  return out
+
+
+def test_asked_to_end_it_saves_all_and_goes_on(text, whole, left, tmp_path):
+  shutil.copytree(left, tmp_path / 'w')
+  results = pretraining.run(settings(text), tmp_path / 'w', quiet=True)
+  assert results['since_last_start']['step'] == 25
+  assert bits(tmp_path / 'w') == bits(whole[0])
+
+
 @pytest.mark.parametrize('part', ['0', 'dev'])
-def test_another_text_is_not_gone_on_with(text, whole, tmp_path, part):
-  shutil.copytree(whole[0], tmp_path / 'w')
+def test_another_text_is_not_gone_on_with(text, left, tmp_path, part):
+  shutil.copytree(left, tmp_path / 'w')
   shutil.copytree(text, tmp_path / 'text')
-  (tmp_path / 'w/results.json').unlink()
-  config = json.loads((tmp_path / 'w/config.json').read_text())
-  config['text']['dir'] = str(tmp_path / 'text')  # as if it had been there from the beginning
-  (tmp_path / 'w/config.json').write_text(json.dumps(config))
-  with pytest.raises(WeightsError, match='another run') as caught:
+  path = tmp_path / f'text/part-{part}.txt'
+  path.write_text(path.read_text().replace('.', '!', 1))
+  before = files_of(tmp_path / 'w/checkpoints/25')
+  with pytest.raises(ConfigError, match='another') as caught:
     pretraining.run(settings(tmp_path / 'text'), tmp_path / 'w', quiet=True)
-  assert 'text' in caught.value.got
+  assert f'{"train" if part == "0" else "dev"} text' in str(caught.value)
+  assert files_of(tmp_path / 'w/checkpoints/25') == before
+
+
+def test_the_text_may_lie_elsewhere(text, whole, left, tmp_path):
+  shutil.copytree(left, tmp_path / 'w')
+  shutil.copytree(text, tmp_path / 'text')
+  pretraining.run(settings(tmp_path / 'text', remat='dots'), tmp_path / 'w', quiet=True)
+  assert bits(tmp_path / 'w')[1]['dev_loss'] == pytest.approx(whole[1]['dev_loss'], abs=1e-3)
 
 
 def test_changed_text_is_told(text, tmp_path):
   """What a state belongs to: which part differs can be read off the message."""
   shutil.copytree(text, tmp_path / 'text')
   job = settings(tmp_path / 'text', tokenizer=str(t5.resolve('nano')))
-  first = json.loads(read(job, tmp_path / 'w').about(job))
+  first = read(job, tmp_path / 'w').identity(job)
   for part, name in (('0', 'train text'), ('dev', 'dev text')):
     path = tmp_path / f'text/part-{part}.txt'
     content = path.read_text()
     path.write_text(content.replace('.', '!', 1))
-    other = json.loads(read(job, tmp_path / 'w').about(job))
+    other = read(job, tmp_path / 'w').identity(job)
     assert [key for key in first if first[key] != other[key]] == [name]
     path.write_text(content)
 
 
-def test_a_folder_is_used_by_one_process_at_a_time(text, whole, tmp_path):
-  shutil.copytree(whole[0], tmp_path / 'w')
-  (tmp_path / 'w/results.json').unlink()
-  before = files_of(tmp_path / 'w')
-  with filelock.FileLock(tmp_path / 'w/.lock'), pytest.raises(StorageError, match='going on'):
-    pretraining.run(settings(text), tmp_path / 'w', quiet=True)
-  assert files_of(tmp_path / 'w') == before
+def test_a_folder_is_used_by_one_process_at_a_time(text, left, tmp_path):
+  shutil.copytree(left, tmp_path / 'w')
+  with Checkpoints(tmp_path / 'w/checkpoints', {}).claim():
+    before = files_of(tmp_path / 'w')
+    with pytest.raises(InUseError):
+      pretraining.run(settings(text), tmp_path / 'w', quiet=True)
+    assert files_of(tmp_path / 'w') == before
 
 
-def test_a_damaged_checkpoint_is_refused(text, whole, tmp_path):
-  shutil.copytree(whole[0], tmp_path / 'w')
-  (tmp_path / 'w/results.json').unlink()
-  path = tmp_path / 'w/state.safetensors'
+def test_a_damaged_checkpoint_is_not_gone_on_with(text, whole, left, tmp_path, caplog):
+  shutil.copytree(left, tmp_path / 'w')
+  path = next(path for path in (tmp_path / 'w/checkpoints/25/arrays/d').iterdir())
   spoiled = bytearray(path.read_bytes())
-  spoiled[-9] ^= 1
+  spoiled[len(spoiled) // 2] ^= 1
   path.write_bytes(spoiled)
-  with pytest.raises(WeightsError, match='damaged'):
-    pretraining.run(settings(text), tmp_path / 'w', quiet=True)
+  results = pretraining.run(settings(text), tmp_path / 'w', quiet=True)
+  assert results['since_last_start']['step'] == 20  # the one before
+  assert 'quarantine-25' in caplog.text
+  assert bits(tmp_path / 'w') == bits(whole[0])
+
+
+MESHES = {'data': (8, 1, 1), 'fsdp': (1, 8, 1), 'all': (2, 2, 2), 'two': (1, 1, 2)}
+
+
+@pytest.mark.parametrize('mesh', MESHES.values(), ids=MESHES)
+def test_a_mesh_changes_nothing_but_rounding(text, mesh, tmp_path):
+  names = dict(zip(('mesh__data', 'mesh__fsdp', 'mesh__tensor'), mesh))
+  changes = {'dtype': 'float32', 'steps': 12, 'saved_dtype': 'float32', 'save_every': 5}
+  one, many = (settings(text, **changes, **own) for own in (
+    {'mesh__devices': 1}, {'mesh__devices': int(np.prod(mesh)), **names},
+  ))  # fmt: skip
+  found = [pretraining.run(job, tmp_path / str(i), quiet=True) for i, job in enumerate((one, many))]
+  assert found[0]['dev_loss'] == pytest.approx(found[1]['dev_loss'], abs=1e-5)
+  first = [notes(tmp_path / str(i))[0]['loss'] for i in range(2)]
+  assert first[0] == pytest.approx(first[1], abs=1e-5)
+  weights = [t5.load(tmp_path / str(i) / 'model')[1] for i in range(2)]
+  for path in weights[0]:
+    np.testing.assert_allclose(weights[0][path], weights[1][path], atol=5e-5, err_msg=path)
+
+
+def test_what_is_not_finite_and_what_leaps_is_told(text, tmp_path, monkeypatch):
+  """The same policies as in fine-tuning, with the numbers of chunks."""
+  build = train.make_step
+
+  def built(*args, **kwargs):
+    step = build(*args, **kwargs)
+
+    def spoiled(state, frozen, batch):
+      at = int(state.step)
+      state, metrics = step(state, frozen, batch)
+      if at == 14:
+        metrics |= {'loss': metrics['loss'] * 10}
+      if at == 16:
+        metrics |= {'loss': metrics['loss'] * np.nan, 'finite': False}
+      return state, metrics
+
+    return spoiled
+
+  monkeypatch.setattr(train, 'make_step', built)
+  job = settings(text, steps=20, nonfinite='1', leap=3.0)
+  results = pretraining.run(job, tmp_path / 'w', quiet=True)
+  bad, leap = (
+    [note for note in notes(tmp_path / 'w') if kind in note] for kind in ('nonfinite', 'leap')
+  )
+  assert results['skipped_steps'] == 1 and [note['step'] for note in bad] == [17]
+  assert [note['step'] for note in leap] == [15]
+  assert leap[0]['leap']['loss'] > 3 * leap[0]['leap']['median']
+  assert len(bad[0]['nonfinite']['rows']) == len(leap[0]['leap']['rows']) == 8
+  with pytest.raises(NumericsError, match='step 17'):
+    pretraining.run(settings(text, steps=20), tmp_path / 'other', quiet=True)
 
 
 def test_fine_tuning_starts_from_it(whole, tmp_path):
@@ -502,7 +588,7 @@ def test_a_vocabulary_that_lies_there_is_not_taken(text, tmp_path):
 def test_a_dev_loss_that_is_not_finite_is_an_error():
   loss = lambda tuned, frozen, batch: (np.float32('inf'), 4)
   with pytest.raises(NumericsError, match='dev loss'):
-    pretraining.dev_loss(loss, {}, [{}])
+    pretraining.dev_loss(loss, {}, [{'source': np.zeros((1, 1))}])
 
 
 def test_lines_that_a_crash_cut_off_are_left_out(tmp_path):

@@ -14,11 +14,12 @@ import pytest
 from compacter_jax import adapter_file, sealed, t5, tensor_file
 from compacter_jax.checkpoints import manifest
 from compacter_jax.errors import ConfigError, PreemptedError, WeightsError
-from compacter_jax.state_file import save_state
-from experiments import finetune, folders, verify
+from experiments import finetune, folders, pretraining, pretraining_job, verify
+from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
 from experiments.preemption import Preemption
 from experiments.verifying import verify as verified
+from tests import corpora
 from tests.conftest import save_small
 from tests.test_resume import job
 
@@ -290,13 +291,54 @@ def test_a_t5_is_read_whole(base, tmp_path):
   assert 'none is here' in verified(folder).text()
 
 
-def test_a_pretraining_run_is_known(tmp_path):
-  (tmp_path / 'config.json').write_text('{"steps": 3}')
-  (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n')
-  save_state(tmp_path / 'state.safetensors', {'a': jax.numpy.ones(300)}, 'about')
-  assert 'pretraining' in verified(tmp_path).kind and wrong(tmp_path) == ({}, 0)
-  flipped(tmp_path / 'state.safetensors', None)
-  assert set(wrong(tmp_path)[0]) == {'state.safetensors'}
+@pytest.fixture(scope='module')
+def pretrained(tmp_path_factory):
+  """Folders of a pretraining run that was asked to end, and of one that has ended."""
+  folder = tmp_path_factory.mktemp('pretrained')
+  text = corpora.write(folder / 'text')
+  config = read_config(HERE / 'pretrain_nano.py')
+  config.text.dir, config.text.dev_chunks, config.pieces = str(text), 4, 100
+  config.task.chunk, config.mesh.devices = 24, 1
+  config.shape.update({'d_model': 16, 'd_kv': 4, 'd_ff': 24, 'heads': 2})
+  config.shape.update({'encoder_layers': 1, 'decoder_layers': 1})
+  config.steps, config.batch_size, config.optim.warmup, config.log_every = 4, 8, 1, 1
+  job = pretraining_job.job(config.to_dict())
+  with jax.numpy_dtype_promotion('standard'):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PreemptedError):
+      patch.setattr(Preemption, '__call__', lambda self, step: step == 2)
+      pretraining.run(job, folder / 'left', quiet=True)
+    shutil.copytree(folder / 'left', folder / 'ended')
+    pretraining.run(job, folder / 'ended', quiet=True)
+  return folder
+
+
+def test_a_pretraining_run_is_known(pretrained):
+  for name in 'left', 'ended':
+    assert 'pretraining' in verified(pretrained / name).kind
+    assert wrong(pretrained / name) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+  ('name', 'file', 'parts'),
+  [
+    ('left', 'config.json', {'settings'}),
+    ('left', 'metrics.jsonl', {'metrics.jsonl'}),
+    ('left', 'checkpoints/2/arrays/_METADATA', {'checkpoints/2', 'checkpoints'}),
+    ('ended', 'model/model.safetensors', {'model/model.safetensors'}),
+    ('ended', 'model/spiece.model', {'model/spiece.model', 'model/tokenizer'}),
+    ('ended', 'loss.png', {'loss.png'}),
+    ('ended', 'metrics.jsonl', {'metrics.jsonl'}),
+    ('ended', 'results.json', {'results.json'}),
+  ],
+)
+def test_damage_to_a_pretraining_run_is_seen(pretrained, tmp_path, name, file, parts):
+  shutil.copytree(pretrained / name, tmp_path / 'w')
+  path = tmp_path / 'w' / file
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+  found, code = wrong(tmp_path / 'w')
+  assert code != 0 and found and set(found) <= parts | {file}, found
 
 
 def test_what_is_none_of_these_is_refused(tmp_path):

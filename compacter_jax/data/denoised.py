@@ -26,14 +26,17 @@ class Denoised:
   eos: int
   top: int
 
-  def train(self, chunks: np.ndarray, size: int, seed: int, step: int) -> Iterator[Batch]:
+  def train(
+    self, chunks: np.ndarray, size: int, seed: int, step: int, host: int = 0, hosts: int = 1
+  ) -> Iterator[Batch]:
     """Endless batches of `size` chunks from that step on; every chunk once an epoch.
 
     The noise differs from step to step, hence from epoch to epoch.
+    host: which of `hosts` equal parts of each batch is given.
     """
     while True:
       rows = chunks[train_rows(len(chunks), size, seed, step)]
-      yield self._batch(rows, [seed, step], TRAIN)
+      yield part(self._batch(rows, [seed, step], TRAIN), host, hosts)
       step += 1
 
   def dev(self, chunks: np.ndarray) -> Batch:
@@ -45,13 +48,20 @@ class Denoised:
     return self.task.batch(chunks, random, self.eos, self.top)
 
 
-def cut(batch: Batch, size: int, rows: int) -> Iterator[Batch]:
+def cut(batch: Batch, size: int, rows: int, unit: int = 1) -> Iterator[Batch]:
   """The first `rows` rows of a batch in batches of `size`, or of all its rows where it has fewer.
 
-  Padding fills up the last one; it counts for no loss.
+  Padding fills up the last one; it counts for no loss. unit: what they are multiples of, as `size`
+  is.
   """
-  size = min(size, len(batch['source']))
+  size = min(size, -(-len(batch['source']) // unit) * unit)
   for start in range(0, min(rows, len(batch['source'])), size):
-    part = {name: ids[start : min(start + size, rows)] for name, ids in batch.items()}
-    lacking = (0, size - len(part['source'])), (0, 0)
-    yield {name: np.pad(ids, lacking, constant_values=PAD) for name, ids in part.items()}
+    piece = {name: ids[start : min(start + size, rows)] for name, ids in batch.items()}
+    lacking = (0, size - len(piece['source'])), (0, 0)
+    yield {name: np.pad(ids, lacking, constant_values=PAD) for name, ids in piece.items()}
+
+
+def part(batch: Batch, host: int, hosts: int) -> Batch:
+  """The rows that one of so many hosts gives."""
+  size = len(batch['source']) // hosts
+  return {name: ids[host * size : (host + 1) * size] for name, ids in batch.items()}

@@ -58,14 +58,7 @@ def get_config() -> ConfigDict:
   # with their rows, and applied all the same; 0 looks for none.
   config.leap = 0.0
 
-  config.mesh = ConfigDict()
-  # How devices are arranged. Batches are split over data and fsdp, weights over fsdp and tensor;
-  # one size may be -1 and takes the devices that are left.
-  config.mesh.data = -1
-  config.mesh.fsdp = 1
-  config.mesh.tensor = 1
-  # How many devices are used; 0 is all.
-  config.mesh.devices = 0
+  config.mesh = mesh()
 
   config.data = ConfigDict()
   # GLUE: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli and ax. SuperGLUE: boolq, cb, copa,
@@ -123,6 +116,19 @@ def get_config() -> ConfigDict:
 
   # How what is trained is updated: see below.
   config.optim = optim()
+  return config
+
+
+def mesh() -> ConfigDict:
+  """How devices are arranged."""
+  config = ConfigDict()
+  # Batches are split over data and fsdp, weights over fsdp and tensor; one size may be -1 and takes
+  # the devices that are left.
+  config.data = -1
+  config.fsdp = 1
+  config.tensor = 1
+  # How many devices are used; 0 is all.
+  config.devices = 0
   return config
 
 

@@ -71,6 +71,11 @@ def get_config() -> ConfigDict:
   config.eval_every = 500
   config.save_every = 250
   config.log_every = 50
+  # As in base.py: a step that hangs or is not finite, a loss that leaps, and the devices.
+  config.watchdog = 300.0
+  config.nonfinite = 'stop'
+  config.leap = 0.0
+  config.mesh = base.mesh()
 
   # As in base.py, but for these.
   config.optim = base.optim()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compacter_jax.checkpoints import layout
 from compacter_jax.errors import PreemptedError, StorageError
-from experiments import finetune, folders
+from experiments import folders
 from experiments.soak import harm
 from experiments.soak.runs import Left, Start, save_base
 from experiments.soak.tally import Tally
@@ -154,7 +154,7 @@ class Trial:
       expected = {PreemptedError.exit_code, -signal.SIGTERM}
     if code not in expected:
       return code
-    checkpoints = self._out / finetune.CHECKPOINTS
+    checkpoints = self._out / folders.CHECKPOINTS
     ended = (self._out / folders.RESULTS).exists()  # and needs no checkpoints any more
     if checkpoints.exists() and not ended and not self._damaged:
       step = harm.damage(checkpoints, self._draw)
@@ -165,7 +165,7 @@ class Trial:
 
   def _look(self, log: Path) -> None:
     """Whether what was damaged has been found out."""
-    quarantined = layout.look(self._out / finetune.CHECKPOINTS).quarantined
+    quarantined = layout.look(self._out / folders.CHECKPOINTS).quarantined
     said = log.read_text()
     for step in sorted(self._damaged):
       name = f'quarantine-{step}-'
