@@ -123,7 +123,19 @@ def _config(report: Report) -> str | None:
   hashes = []
 
   def look() -> str:
-    values = sealed.read(report.folder / folders.CONFIG)
+    path = report.folder / folders.CONFIG
+    try:
+      return settled(sealed.read(path))
+    except ConfigError as error:  # a flipped bit makes another name
+      raise WeightsError(
+        'These are no settings of a run of this version.',
+        where=str(path),
+        expected=error.expected,
+        got=f'{error.what} {error.got}',
+        fix='bring back a copy of it, or take the version that wrote it',
+      ) from error
+
+  def settled(values: Mapping[str, Any]) -> str:
     if _pretraining(report.folder):
       job = pretraining_job.job(values)
       hashes.append(folders.settings_hash(pretraining_job.plain(job), pretraining_job.FREE))

@@ -416,7 +416,7 @@ def test_a_damaged_checkpoint_is_not_gone_on_with(text, whole, left, tmp_path, c
   assert bits(tmp_path / 'w') == bits(whole[0])
 
 
-MESHES = {'data': (8, 1, 1), 'fsdp': (1, 8, 1), 'all': (2, 2, 2), 'two': (1, 1, 2)}
+MESHES = {'fsdp': (1, 8, 1), 'all': (2, 2, 2)}
 
 
 @pytest.mark.parametrize('mesh', MESHES.values(), ids=MESHES)

@@ -58,6 +58,7 @@ def get_config() -> ConfigDict:
   # with their rows, and applied all the same; 0 looks for none.
   config.leap = 0.0
 
+  # Devices, and how arrays are split over them.
   config.mesh = mesh()
 
   config.data = ConfigDict()
