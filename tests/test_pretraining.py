@@ -96,12 +96,24 @@ OTHER = {
 }  # fmt: skip
 
 
+def trained(job, out):
+  """Makes a run: its folder, its results, and the weights behind its last step."""
+  states = []
+  keep = pretraining.Pretraining.kept
+
+  def kept(self, state, step):
+    states[:] = [jax.device_get(state.tuned.weights)]
+    return keep(self, state, step)
+
+  with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion('standard'):
+    patch.setattr(pretraining.Pretraining, 'kept', kept)
+    return out, pretraining.run(job, out, quiet=True), states[0]
+
+
 @pytest.fixture(scope='module')
 def whole(text, tmp_path_factory):
-  """The folder of a run that nothing interrupted, and its results."""
-  out = tmp_path_factory.mktemp('whole') / 'w'
-  with jax.numpy_dtype_promotion('standard'):
-    return out, pretraining.run(settings(text), out, quiet=True)
+  """The folder of a run that nothing interrupted, its results, and the weights it ended with."""
+  return trained(settings(text), tmp_path_factory.mktemp('whole') / 'w')
 
 
 def notes(folder):
@@ -125,7 +137,7 @@ def files_of(folder):
 
 
 def test_a_run_leaves_all_it_promises(text, whole):
-  out, results = whole
+  out, results, _ = whole
   assert {path.name for path in out.iterdir()} == LEFT
   assert folders.results(out) == results
   assert job_of(json.loads((out / 'config.json').read_text())) == settings(text)
@@ -147,26 +159,10 @@ def test_the_same_run_again_has_the_same_bits(text, whole, tmp_path):
   assert bits(tmp_path / 'w') == bits(whole[0])
 
 
-def trained(job, out):
-  """Makes a run; the weights behind its last step, which its checkpoint had."""
-  states = []
-  keep = pretraining.Pretraining.kept
-
-  def kept(self, state, step):
-    states[:] = [jax.device_get(state.tuned.weights)]
-    return keep(self, state, step)
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(pretraining.Pretraining, 'kept', kept)
-    pretraining.run(job, out, quiet=True)
-  return states[0]
-
-
-def test_the_model_is_what_was_trained(text, whole, other, tmp_path):
-  for (out, _), changes, dtype in ((whole, {}, 'bfloat16'), (other, OTHER, 'float32')):
+def test_the_model_is_what_was_trained(whole, other):
+  for (out, _, want), dtype in ((whole, 'bfloat16'), (other, 'float32')):
     cfg, weights = t5.load(out / 'model')
     assert cfg.vocab == 256  # 100 pieces and 100 sentinels, up to the next multiple of 128
-    want = trained(settings(text, **changes), tmp_path / dtype)
     assert weights.keys() == want.keys()
     for path, weight in weights.items():
       assert weight.dtype == dtype
@@ -176,14 +172,12 @@ def test_the_model_is_what_was_trained(text, whole, other, tmp_path):
 @pytest.fixture(scope='module')
 def other(text, tmp_path_factory):
   """The same of a run with all other settings."""
-  out = tmp_path_factory.mktemp('other') / 'w'
-  with jax.numpy_dtype_promotion('standard'):
-    return out, pretraining.run(settings(text, **OTHER), out, quiet=True)
+  return trained(settings(text, **OTHER), tmp_path_factory.mktemp('other') / 'w')
 
 
-def test_the_dev_loss_is_that_of_all_dev_chunks(text, whole, tmp_path):
-  out, results = whole
-  cfg, weights = t5.read_config(out / 'model'), trained(settings(text), tmp_path / 'w')
+def test_the_dev_loss_is_that_of_all_dev_chunks(text, whole):
+  out, results, weights = whole
+  cfg = t5.read_config(out / 'model')
   tokenizer = SentencePieceTokenizer(out / 'model/spiece.model')
   chunks = chunks_of(token_stream([text / 'part-dev.txt'], tokenizer), 24)
   assert len(chunks) % 8  # so that the last batch is not full
@@ -311,7 +305,7 @@ def events(folder):
 
 
 def test_a_run_that_has_ended_does_nothing_more(text, whole, monkeypatch, capsys):
-  out, results = whole
+  out, results, _ = whole
   before = files_of(out)
   monkeypatch.setattr(pretraining, 'read', lambda *args: pytest.fail('the text was read again'))
   pretrain.main(settings(text), str(out))
