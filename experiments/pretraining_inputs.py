@@ -46,6 +46,7 @@ class Inputs:
     return {
       'settings': folders.settings_hash(plain(job), FREE),
       'T5': digest(shape.encode()),
+      'base': cj.fingerprint(self.weights()) if job.model else '',  # drawn from the seed
       'tokenizer': self.tokenizer.fingerprint,
       **{f'{name} text': digest(chunks.tobytes()) for name, chunks in self.chunks.items()},
     }

@@ -389,6 +389,24 @@ def test_changed_text_is_told(text, tmp_path):
     path.write_text(content)
 
 
+def test_another_t5_of_the_same_shape_is_another_run(text, whole, tmp_path):
+  """Weights are told apart, wherever they lie: hosts with different ones must not begin."""
+  cfg, weights = t5.load(whole[0] / 'model')
+  altered = dict(weights) | {'token_embedding': weights['token_embedding'] * 2}
+  for name, each in (('same', weights), ('other', altered)):
+    t5.save(tmp_path / name, cfg, each)
+  tokenizer = str(whole[0] / 'model/spiece.model')
+  first, same, other = (
+    read(job, tmp_path / 'w').identity(job)
+    for job in (
+      settings(text, model=str(folder), tokenizer=tokenizer)
+      for folder in (whole[0] / 'model', tmp_path / 'same', tmp_path / 'other')
+    )
+  )
+  assert first == same
+  assert [name for name in first if first[name] != other[name]] == ['base']
+
+
 def test_a_folder_is_used_by_one_process_at_a_time(text, left, tmp_path):
   shutil.copytree(left, tmp_path / 'w')
   with Checkpoints(tmp_path / 'w/checkpoints', {}).claim():
