@@ -50,6 +50,12 @@ class Placement:
     )
     return begin(self.tuned(tuned))
 
+  def like(self, optimizer: optax.GradientTransformation) -> train.State:
+    """The shapes of a state and where they lie, to read one from a checkpoint without making it."""
+    shapes = jax.eval_shape(lambda tuned: train.start(tuned, optimizer), self._shapes)
+    struct = lambda s, lies: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=lies)
+    return jax.tree.map(struct, shapes, self.lies(optimizer))
+
   def lies(self, optimizer: optax.GradientTransformation) -> train.State:
     """A sharding for each array of a state."""
     whole = NamedSharding(self.mesh, PartitionSpec())

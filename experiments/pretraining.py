@@ -136,14 +136,12 @@ class Pretraining:
 
   def _begin(self, optimizer: Any) -> tuple[train.State, int]:
     """Where the run stands, and behind how many steps: at its newest checkpoint, or at none."""
-    key = jax.random.key(self._job.seed)
-    tuned = self._model.init(key, self._inputs.weights())
-    state = self._placement.state(tuned, optimizer, self._job.seed)
-    found = self._training.restore(state)
-    if found is None:
-      return state, 0
-    self._dev_loss = found.about['dev_loss']
-    return found.state, found.step
+    # All weights train: a second state to read into would double the memory of a start.
+    if found := self._training.restore(self._placement.like(optimizer)):
+      self._dev_loss = found.about['dev_loss']
+      return found.state, found.step
+    tuned = self._model.init(jax.random.key(self._job.seed), self._inputs.weights())
+    return self._placement.state(tuned, optimizer, self._job.seed), 0
 
   def batches(self, step: int) -> Iterator[Batch]:
     """See `training.Own`."""
