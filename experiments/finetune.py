@@ -1,6 +1,5 @@
 """One run from settings to results: read, check, train, evaluate, save."""
 
-import contextlib
 import dataclasses
 import functools
 import time
@@ -31,8 +30,7 @@ from experiments.messages import announce, told
 from experiments.notes import LINES, Notes
 from experiments.preemption import Preemption
 from experiments.schema import Job
-from experiments.training import Guards, Spans, Training, copied
-from experiments.watchdog import Watchdog
+from experiments.training import Guards, Spans, Training, copied, guarded
 
 ADAPTER = 'adapter'
 # What a run leaves beside its results.
@@ -71,16 +69,10 @@ def run(
     leftovers.clear_after_death(out / CHECKPOINTS)
     return results
   checkpoints = Checkpoints(out / CHECKPOINTS, identity)
-  with contextlib.ExitStack() as stack:
-    stack.enter_context(checkpoints.claim(force))
-    stack.enter_context(jax.set_mesh(mesh))
-    preemption = preemption or stack.enter_context(Preemption().listening())
-    processes.first_says(lambda: _begin_folder(out, plain))
-    agreement.check_folder(out / folders.CONFIG)
-    watchdog = stack.enter_context(Watchdog(job.watchdog).watching())
-    total, _ = lengths(job, len(inputs.splits['train']))
-    console = Console(total, quiet or not processes.is_first())
-    guards = Guards(out, checkpoints, preemption, watchdog, console)
+  total, _ = lengths(job, len(inputs.splits['train']))
+  console = Console(total, quiet or not processes.is_first())
+  claimed = out, checkpoints, mesh, lambda: _begin_folder(out, plain), console, job.watchdog
+  with guarded(*claimed, preemption, force) as guards:
     results = Finetuning(job, inputs, placement, guards).results()
   leftovers.clear(out / CHECKPOINTS)
   return results

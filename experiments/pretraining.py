@@ -1,6 +1,5 @@
 """One pretraining run: text to chunks, the trainer of fine-tuning with every weight unfrozen."""
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -31,8 +30,7 @@ from experiments.pretraining_folder import begin, results
 from experiments.pretraining_inputs import Inputs, read
 from experiments.pretraining_job import LOCAL, PretrainJob, plain
 from experiments.pretraining_log import Log, plot_loss
-from experiments.training import Guards, Spans, Training
-from experiments.watchdog import Watchdog
+from experiments.training import Guards, Spans, Training, guarded
 
 MODEL, PICTURE = 'model', 'loss.png'
 
@@ -65,14 +63,9 @@ def run(
   identity = inputs.identity(job)
   agreement.check(plain(job), LOCAL, identity)
   checkpoints = Checkpoints(out / CHECKPOINTS, identity)
-  with contextlib.ExitStack() as stack:
-    stack.enter_context(checkpoints.claim(force))
-    stack.enter_context(jax.set_mesh(mesh))
-    preemption = preemption or stack.enter_context(Preemption().listening())
-    processes.first_says(lambda: begin(job, out, inputs.tokenizer.content))
-    agreement.check_folder(out / folders.CONFIG)
-    watchdog = stack.enter_context(Watchdog(job.watchdog).watching())
-    guards = Guards(out, checkpoints, preemption, watchdog, console)
+  start = lambda: begin(job, out, inputs.tokenizer.content)
+  claimed = out, checkpoints, mesh, start, console, job.watchdog
+  with guarded(*claimed, preemption, force) as guards:
     found = Pretraining(job, inputs, model, placement, guards).results()
   leftovers.clear(out / CHECKPOINTS)
   return found

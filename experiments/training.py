@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from compacter_jax import leaps, nonfinite, train
 from compacter_jax.checkpoints import Checkpoints, Restored, files, processes
 from compacter_jax.errors import PreemptedError
 from compacter_jax.placement import Placement
 from compacter_jax.weights import Flat
-from experiments import folders
+from experiments import agreement, folders
 from experiments.console import Console
 from experiments.notes import Notes
 from experiments.preemption import Asked, Preemption
@@ -33,6 +34,34 @@ class Guards:
   preemption: Preemption
   watchdog: Watchdog
   console: Console
+
+
+@contextlib.contextmanager
+def guarded(
+  folder: Path,
+  checkpoints: Checkpoints,
+  mesh: Mesh,
+  begin: Callable[[], None],
+  console: Console,
+  hangs: float,
+  preemption: Preemption | None = None,
+  force: bool = False,
+) -> Iterator[Guards]:
+  """The folder for this run alone and begun, its mesh set, signals and hangs looked for.
+
+  Args:
+    begin: makes the folder and its settings, in the first process.
+    hangs: seconds; see `Watchdog`.
+    preemption: that listens already. force: see `Checkpoints.claim`.
+  """
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(checkpoints.claim(force))
+    stack.enter_context(jax.set_mesh(mesh))
+    preemption = preemption or stack.enter_context(Preemption().listening())
+    processes.first_says(begin)
+    agreement.check_folder(folder / folders.CONFIG)
+    watchdog = stack.enter_context(Watchdog(hangs).watching())
+    yield Guards(folder, checkpoints, preemption, watchdog, console)
 
 
 @dataclasses.dataclass(frozen=True)
