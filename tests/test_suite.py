@@ -391,6 +391,7 @@ def test_every_suite_that_is_shipped_makes_jobs(name):
     ({'rates': ()}, 'search_tasks'),
     ({'search_tasks': ('sst2',)}, 'search_tasks'),
     ({'options': {'adapter': {}}}, 'options'),
+    ({'method_settings': {'adapter': {}}}, 'method_settings'),
     ({'low_resource': {'methods': ('full',), 'tasks': (), 'rows': (0,), 'steps': 1}}, 'rows'),
   ],
 )
@@ -405,6 +406,16 @@ def test_a_change_of_no_setting_is_refused():
   with pytest.raises(ConfigError, match=r'optim\.rat') as caught:
     plan.job(wrong, Run(FINAL, 'full', 'quickstart', 1, ()), Place('nano'))
   assert "'rate'" in str(caught.value)
+
+
+def test_a_method_has_settings_of_its_own():
+  own = {'full': {'batch_size': 2, 'optim.rate': 0.5}}
+  suite = dataclasses.replace(SUITE, method_settings=own)
+  run = Run(SEARCH, 'full', 'quickstart', 1, (('optim.rate', 0.25),))
+  made = plan.job(suite, run, Place('nano'))
+  assert (made.batch_size, made.optim.rate) == (2, 0.25)  # the rate of a search is the search's
+  other = plan.job(suite, dataclasses.replace(run, method='compacter'), Place('nano'))
+  assert other.batch_size == 4
 
 
 def test_flags_choose_which_runs_are_made():

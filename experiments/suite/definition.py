@@ -50,6 +50,7 @@ class Suite:
     methods: title by the name of a config in `experiments/configs`, in the order of the table.
     tasks: for each its changes to every config, by dotted name.
     settings: changes to every config.
+    method_settings: changes to the config of one method, by its name.
     seeds: of the runs that count.
     rates: tried for each method on `search_tasks` with the first seed; the one with the best mean
       of the averages on validation rows is taken. None at all takes that of each config.
@@ -69,6 +70,7 @@ class Suite:
   seeds: tuple[int, ...]
   rates: tuple[float, ...] = ()
   search_tasks: tuple[str, ...] = ()
+  method_settings: dict = dataclasses.field(default_factory=dict)
   options: dict = dataclasses.field(default_factory=dict)
   low_resource: dict | LowResource | None = None
   random_base: dict | RandomBase | None = None
@@ -87,6 +89,7 @@ class Suite:
       object.__setattr__(self, 'random_base', random)
     used = [
       ('search_tasks', self.search_tasks, self.tasks),
+      ('method_settings', self.method_settings, self.methods),
       ('options', self.options, self.methods),
     ]
     if few := self.few:

@@ -58,7 +58,8 @@ def job(suite: Suite, run: Run, place: Place) -> schema.Job:
     plain['method'] = fitted(plain['method'], depth, narrow=True)
   own = {'model': place.model, 'data.dir': place.data_dir, 'data.cache': place.cache}
   own |= {'data.task': run.task, 'seed': run.seed}
-  for name, value in (suite.settings | suite.tasks[run.task] | own | dict(run.changes)).items():
+  shared = suite.settings | suite.method_settings.get(run.method, {})
+  for name, value in (shared | suite.tasks[run.task] | own | dict(run.changes)).items():
     change(plain, name, value)
   return schema.job(plain)
 
