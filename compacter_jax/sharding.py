@@ -190,12 +190,18 @@ def fetch(tree: Any) -> Any:
 
 def _t5_axes(path: str) -> Axes:
   hits = [axes for pattern, axes in T5_AXES.items() if re.fullmatch(pattern, path)]
-  assert len(hits) == 1, f'{path} matches {len(hits)} patterns of T5_AXES'
+  if len(hits) != 1:
+    raise ConfigError(
+      'A weight has no axes.', where=path, expected='one of T5_AXES', got=f'{len(hits)}'
+    )
   return hits[0]
 
 
 def _partition(mesh: Mesh, name: str, axes: Axes, shape: tuple[int, ...]) -> PartitionSpec:
-  assert len(axes) == len(shape), f'{name} has shape {shape} but axes {axes}'
+  if len(axes) != len(shape):
+    raise ConfigError(
+      'Every dimension has an axis.', where=name, expected=f'axes of {shape}', got=f'{axes}'
+    )
   placed = [None if axis is None else RULES[axis] for axis in axes]
   for size, axis, where in zip(shape, axes, placed, strict=True):
     if where is not None:

@@ -109,3 +109,11 @@ def test_the_checks_see_what_they_must(tmp_path):
   source = 'import os.path\nfrom flax import linen as nn\ndef f():\n  import torch\n'
   (tmp_path / 'file.py').write_text(source)
   assert [name for _, name in imports(tmp_path / 'file.py')] == ['os.path', 'flax.linen', 'torch']
+
+
+@every(FILES)
+def test_nothing_rests_on_what_optimised_python_leaves_out(file):
+  """`python -O` removes assert and what is under __debug__: nothing that holds may be there."""
+  nodes = list(ast.walk(ast.parse(file.read_text())))
+  assert not [node.lineno for node in nodes if isinstance(node, ast.Assert)]
+  assert not [node for node in nodes if isinstance(node, ast.Name) and node.id == '__debug__']

@@ -13,7 +13,8 @@ class Background:
 
   def start(self, task: Callable[[], None]) -> None:
     """Starts a task; the one before it must have been waited for."""
-    assert self._thread is None
+    if self._thread is not None:
+      raise RuntimeError('a checkpoint is being written')
 
     def run():
       try:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from compacter_jax import metrics
-from compacter_jax.errors import DataError
+from compacter_jax.errors import ConfigError, DataError
 
 Row = Mapping[str, Any]
 STSB_RANGE = 0.0, 5.0
@@ -75,7 +75,8 @@ def examples(task: Task, row: Row, prefix: bool) -> list[Example]:
   source, group = ' '.join(lead + task.pieces(row)), task.group(row)
   if task.answers:
     return [Example(source, answer, group) for answer in task.answers(row)]
-  assert task.labels, f'{task.name} has neither labels nor answers'
+  if not task.labels:
+    raise ConfigError('A task needs labels or answers.', where=task.name, got='neither')
   return [Example(source, task.labels[row['label']], group)]
 
 

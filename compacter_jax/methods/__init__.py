@@ -31,7 +31,13 @@ def method_class(name: str) -> type[Method]:
     for value in vars(module).values()
     if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
   ]
-  assert len(found) == 1, f'{module.__file__} must define exactly one method, not {found}'
+  if len(found) != 1:
+    raise ConfigError(
+      'A file of methods defines one.',
+      where=str(module.__file__),
+      expected='one class that is a Method',
+      got=str([each.__name__ for each in found]),
+    )
   return found[0]
 
 

@@ -74,7 +74,8 @@ def measure(folder: str, steps: int) -> dict[str, dict[str, Any]]:
 
 
 def _ask(worker: subprocess.Popen, phase: str) -> Any:
-  assert worker.stdin and worker.stdout
+  if worker.stdin is None or worker.stdout is None:
+    raise RuntimeError('the process that measures has no pipes')
   worker.stdin.write(f'{phase}\n')
   worker.stdin.flush()
   for line in worker.stdout:  # libraries print too

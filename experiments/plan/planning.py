@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from compacter_jax.errors import ConfigError
 from experiments.plan import search, text
 from experiments.plan.estimate import Estimate, estimate
 from experiments.plan.programs import Programs, config_of
@@ -112,11 +113,12 @@ def largest(
   programs: Programs, ids: tuple[int, int], step: Estimate, measured: Callable[[Any], Estimate]
 ) -> int:
   """The largest batch whose training step fits."""
+  if (limit := step.memory.limit) is None:
+    raise ConfigError('How much memory a device has is not known.', where='topology')
 
   def memory(rows: int) -> tuple[int, int]:
     found = step if rows == step.rows else measured(programs.step(rows, *ids))
-    assert found.memory.limit is not None
-    return found.memory.total, found.memory.limit
+    return found.memory.total, found.memory.limit or limit
 
   return search.largest(memory, programs.unit, step.rows)
 

@@ -1,8 +1,9 @@
 /* A library to load before a program (LD_PRELOAD): it counts the calls that change files below a
-   folder, and at a given one kills the process, or lets that call and all after it fail.
+   folder, and at a given one kills the process, or lets that call and all after it fail or, where
+   they write, take no more than half of what they are given.
 
-   The program arms it itself: crashfs_arm(folder, call, error). error 0 kills. crashfs_calls()
-   tells how many calls were counted since. */
+   The program arms it itself: crashfs_arm(folder, call, error). error 0 kills, SHORT writes half.
+   crashfs_calls() tells how many calls were counted since, crashfs_halved() how many wrote less. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,20 +21,24 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define SHORT -1
+
 static atomic_long count;
+static atomic_long halved;
 static long at;
 static int error;
 static char root[PATH_MAX]; /* empty: not armed */
 static int trace = -1;
 
 void crashfs_arm(const char *folder, long call, int number) {
-  count = 0;
+  count = halved = 0;
   at = call;
   error = number;
   snprintf(root, sizeof root, "%s", folder);
 }
 
 long crashfs_calls(void) { return count; }
+long crashfs_halved(void) { return halved; }
 
 /* Writes the name of each call to this file descriptor; -1 does not. */
 void crashfs_trace(int handle) { trace = handle; }
@@ -61,6 +66,7 @@ static int counted(const char *call, const char *path, int fills) {
     for (;;) pause();
   }
   if (error == ENOSPC && !fills) return 0; /* a full disk lets one remove */
+  if (error == SHORT) return 0;
   errno = error;
   return 1;
 }
@@ -119,12 +125,28 @@ OPENAT(openat64)
   }
 #define HANDLE(result, name, parameters, arguments) \
   CALL(result, name, parameters, arguments, by_handle(#name, handle, 1))
-HANDLE(ssize_t, write, (int handle, const void *from, size_t n), (handle, from, n))
-HANDLE(ssize_t, pwrite, (int handle, const void *from, size_t n, off_t o), (handle, from, n, o))
-HANDLE(ssize_t, pwrite64, (int handle, const void *from, size_t n, off64_t o), (handle, from, n, o))
-HANDLE(ssize_t, writev, (int handle, const struct iovec *v, int n), (handle, v, n))
-HANDLE(ssize_t, pwritev, (int handle, const struct iovec *v, int n, off_t o), (handle, v, n, o))
-HANDLE(ssize_t, pwritev64, (int handle, const struct iovec *v, int n, off64_t o), (handle, v, n, o))
+
+/* How much of n (bytes, or pieces of memory) a call may write: half where writes are to be short. */
+static size_t some(size_t n) {
+  if (!root[0] || error != SHORT || !at || count < at || n < 2) return n;
+  atomic_fetch_add(&halved, 1);
+  return n / 2;
+}
+
+#define WRITES(name, parameters, arguments) \
+  ssize_t name parameters { \
+    REAL(name); \
+    char path[PATH_MAX]; \
+    if (by_handle(#name, handle, 1)) return -1; \
+    if (root[0] && below(path_of(handle, path))) n = some(n); \
+    return real arguments; \
+  }
+WRITES(write, (int handle, const void *from, size_t n), (handle, from, n))
+WRITES(pwrite, (int handle, const void *from, size_t n, off_t o), (handle, from, n, o))
+WRITES(pwrite64, (int handle, const void *from, size_t n, off64_t o), (handle, from, n, o))
+WRITES(writev, (int handle, const struct iovec *v, int n), (handle, v, n))
+WRITES(pwritev, (int handle, const struct iovec *v, int n, off_t o), (handle, v, n, o))
+WRITES(pwritev64, (int handle, const struct iovec *v, int n, off64_t o), (handle, v, n, o))
 HANDLE(int, fsync, (int handle), (handle))
 HANDLE(int, fdatasync, (int handle), (handle))
 HANDLE(int, ftruncate, (int handle, off_t size), (handle, size))

@@ -1,12 +1,13 @@
 """Saves that are cut off at one call of the file system after the other, with crashfs.so loaded.
 
 python -m tests.checkpoints.crashing FOLDER MODE CALL [CALL ...]
-MODE is kill, first, enospc, eio or trace. Each call has a process of its own, forked when all is
-imported and no thread is running yet. It finds what the one before it left, checks that, saves a
-step as any program does, and then another one with which the fault comes, while an older one goes.
-`first` kills the first save of a run, in a folder for each call, and starts that run again. Prints
-a line of JSON for each process. The calls of a save that was not cut off are counted in
-FOLDER.calls, and written to FOLDER.trace if asked.
+MODE is kill, first, enospc, eio, short or trace. Each call has a process of its own, forked when
+all is imported and no thread is running yet. It finds what the one before it left, checks that,
+saves a step as any program does, and then another one with which the fault comes, while an older
+one goes. `first` kills the first save of a run, in a folder for each call, and starts that run
+again; `short` lets writes take half of what they are given, which is no error. Prints a line of
+JSON for each process. The calls of a save that was not cut off are counted in FOLDER.calls, and
+written to FOLDER.trace if asked.
 """
 
 import ctypes
@@ -26,7 +27,7 @@ import orbax.checkpoint  # noqa: F401  (before the forks, which would each impor
 from compacter_jax.checkpoints import Checkpoints, layout, verify
 from compacter_jax.errors import CompacterError
 
-ERRORS = {'trace': 0, 'kill': 0, 'enospc': errno.ENOSPC, 'eio': errno.EIO}
+ERRORS = {'trace': 0, 'kill': 0, 'enospc': errno.ENOSPC, 'eio': errno.EIO, 'short': -1}
 LONGEST = 10.0  # seconds in which a process must end
 SHIM = ctypes.CDLL(None)
 
@@ -87,6 +88,7 @@ def goes_on(folder, done, mode, call):
       checkpoints.save(step, state(step), {'at': step})
       checkpoints.wait()
     Path(f'{folder}.calls').write_text(str(SHIM.crashfs_calls()))
+    assert (mode == 'short') == bool(SHIM.crashfs_halved())
     disarm()
     done.write_text(str(step))
     assert layout.look(folder).steps == (step - 1, step), layout.look(folder)

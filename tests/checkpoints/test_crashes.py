@@ -107,6 +107,11 @@ def test_a_disk_that_fails_at_any_call(shim, number, tmp_path, mode):
   failures(outcomes(shim, tmp_path / 'run', mode, range(1, number + MORE + 1)), mode)
 
 
+def test_writes_that_are_short_are_gone_on_with(shim, tmp_path):
+  """The same bits are there, and found at the next start."""
+  assert set(outcomes(shim, tmp_path / 'run', 'short', range(1, 5)).values()) == {0}
+
+
 def failures(codes, mode):
   """Where the run saves again after the error it ends well; else by the error of the storage."""
   if mode == 'eio':
