@@ -57,7 +57,9 @@ def limit(task: Task, split: Encoded, tokenizer: Tokenizer, most: int | None = N
   A label that no row of the split has may be written all the same, and would count as invalid if it
   were cut. most: ids to which labels are cut, where they may be.
   """
-  longest = max((len(tokenizer.encode(label)) for label in task.labels or ()), default=0)
+  longest = max(
+    (len(tokenizer.encode(task.written(label))) for label in task.labels or ()), default=0
+  )
   longest = min(longest, most or longest)
   return max(split.target_width, -(-longest // TARGET_STEP) * TARGET_STEP)
 

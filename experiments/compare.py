@@ -11,7 +11,8 @@ labels: its time and the memory it is compiled to, beside full fine-tuning in al
 fold: whether the plain T5 can compute the same. Widths and layers are fitted to each T5.
 
 Every finished piece is a file in W and is not made again, so the command may be stopped at any
-time. --write=FILE puts the table into that file, between the two marks.
+time. --write=FILE puts the table into that file, between two marks: <!-- comparison --> and
+<!-- /comparison -->, or those of another --mark.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
   configs = flags.config or [path for path in config_files() if path.stem != 'quickstart']
   pieces = [piece for path in configs for piece in comparison.pieces(path, flags)]
   if flags.write:
-    insert(flags.write, None)  # what cannot be written is told before the work
+    insert(flags.write, None, flags.mark)  # what cannot be written is told before the work
   wanted = [piece for kind in flags.only for piece in pieces if piece.kind == kind]
   absent = [piece for piece in wanted if not piece.path(flags.workdir).exists()]
   reads = flags.task == 'sst2' and any(piece.kind == 'accuracy' for piece in absent)
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> None:
   text = table(configs, comparison.done(pieces, flags.workdir), flags)
   print(f'\n{text}')
   if flags.write:
-    insert(flags.write, text)
+    insert(flags.write, text, flags.mark)
 
 
 def _flags(argv: list[str]) -> argparse.Namespace:
@@ -69,7 +70,7 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   add('--config', nargs='*', type=Path, help='config files; by default all')
   add('--only', nargs='*', choices=KINDS, default=KINDS, help='what to measure now')
   add('--data.dir', dest='data_dir', default='', help='the folder of the rows')
-  add('--task', default='sst2', choices=('sst2', 'quickstart'), help='quickstart needs no rows')
+  add('--task', default='sst2', help='quickstart needs no rows; or the path of a task.json')
   add('--model', default='nano', help='that is trained, as in --config.model')
   add('--rows', type=int, default=500, help='training rows')
   add('--steps', type=int, default=1200)
@@ -82,7 +83,8 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   add('--layers', type=int, default=6, help='of each stack')
   add('--vocab', type=int, default=8192, help='rows of the embedding')
   add('--rounds', type=int, default=9, help='steps of each')
-  add('--write', type=Path, help='a file with the two marks')
+  add('--write', type=Path, help='a file with two marks')
+  add('--mark', default='comparison', help='what they say')
   flags = parser.parse_args(argv)
   for field in 'steps', 'batch', 'layers', 'rounds':
     within(f'--{field}', getattr(flags, field), 1)
@@ -158,9 +160,9 @@ def _read_as(done: Done, flags: argparse.Namespace) -> list[str]:
     grid = ', '.join(f'{rate:g}' for rate in flags.rates or flags.grid)
     grid += '' if flags.rates else " times the config's own"
     lines += [
-      f'Accuracy on {flags.task} in percent with {Path(flags.model).name}: {sizes["train"]} rows '
-      f'to train on, {flags.steps} steps of {flags.batch}, warmup {flags.warmup}, seed '
-      f'{flags.seed}, one run each. Rates are of {grid}; shown is the best on '
+      f'Accuracy on {scored[0]["task"]} in percent with {Path(flags.model).name}: '
+      f'{sizes["train"]} rows to train on, {flags.steps} steps of {flags.batch}, warmup '
+      f'{flags.warmup}, seed {flags.seed}, one run each. Rates are of {grid}; shown is the best on '
       f'{sizes["validation"]} validation rows, in brackets how many were tried. Test is '
       f'{sizes["test"]} rows, of which the majority class has {majority:.1f} %; the standard error '
       'of a score is up to '
@@ -180,10 +182,7 @@ def _read_as(done: Done, flags: argparse.Namespace) -> list[str]:
   return lines
 
 
-MARKS = '<!-- comparison -->', '<!-- /comparison -->'
-
-
-def insert(file: Path, text: str | None) -> None:
+def insert(file: Path, text: str | None, mark: str) -> None:
   """Replaces what stands between the marks; None only looks for them.
 
   Raises:
@@ -192,11 +191,12 @@ def insert(file: Path, text: str | None) -> None:
   from compacter_jax import tensor_file
 
   page = file.read_text() if file.is_file() else ''
-  before, first, rest = page.partition(MARKS[0])
-  _, last, after = rest.partition(MARKS[1])
+  marks = f'<!-- {mark} -->', f'<!-- /{mark} -->'
+  before, first, rest = page.partition(marks[0])
+  _, last, after = rest.partition(marks[1])
   if not first or not last:
     raise ConfigError(
-      'This file has no place for the table.', where=str(file), expected=' and '.join(MARKS)
+      'This file has no place for the table.', where=str(file), expected=' and '.join(marks)
     )
   if text is not None:
     with tensor_file.atomic(file) as out:

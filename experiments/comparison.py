@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 
-from compacter_jax import methods, t5
+from compacter_jax import data, methods, t5
 from compacter_jax.chaining import chain
+from compacter_jax.data.own_task import OwnTask
 from compacter_jax.errors import ConfigError, NumericsError, StorageError
 from compacter_jax.method import Method
 from compacter_jax.model import Model
@@ -81,6 +82,7 @@ def pieces(path: Path, flags: argparse.Namespace) -> list[Piece]:
     told = schema.as_config(job)
     del told['nonfinite'], told['leap']  # change nothing that is measured
     told['data'] = {k: v for k, v in told['data'].items() if k not in ('dir', 'cache')}
+    told['data']['task'] = _task(flags.task)
     guess = 30 + flags.steps * flags.batch / 80
     out.append(Piece('accuracy', name, told, functools.partial(accuracy, job), guess))
   t5.size_named(flags.size)  # raises if there is none
@@ -102,6 +104,14 @@ def _job(settings: dict[str, Any], rate: float, flags: argparse.Namespace) -> sc
   changes['data'] = settings['data'] | data
   changes['optim'] = settings['optim'] | {'rate': rate, 'warmup': flags.warmup}
   return schema.job(settings | changes)
+
+
+def _task(name: str) -> str:
+  """What the task is, wherever it lies: its name, and of one's own a hash of what it says."""
+  task = data.task_named(name)
+  if not isinstance(task, OwnTask):
+    return task.name
+  return f'{task.name} {hashlib.sha256(repr(task.kind).encode()).hexdigest()[:8]}'
 
 
 def accuracy(job: schema.Job) -> dict[str, Any]:

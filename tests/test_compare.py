@@ -83,6 +83,7 @@ def test_only_what_a_method_or_its_rate_is_to_blame_for_is_survived(tmp_path):
 
 def run(rate, validation, test):
   return {
+    'task': 'sst2',
     'settings': {'optim': {'rate': rate}},
     'validation': {'average': validation},
     'test': {'accuracy': test},
@@ -123,18 +124,35 @@ def test_the_table(tmp_path):
   assert '1, 3, 10 times' in text and '1.7 points' in text and '900 ms' in text
 
 
+def test_a_task_of_ones_own_is_known_by_what_it_says(tmp_path):
+  task = {'name': 'film', 'kind': 'classification', 'label': 'good', 'answers': ['no', 'yes']}
+  task |= {'files': {'train': 'train.tsv', 'validation': 'dev.tsv'}}
+  seen = []
+  for folder, template in ('a', '{text}'), ('b', '{text}'), ('c', 'film: {text}'):
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / 'task.json'
+    path.write_text(json.dumps(task | {'template': template}))
+    flags = compare._flags([f'--workdir={tmp_path}', f'--task={path}'])
+    piece, *_ = comparison.pieces(HERE / 'lora.py', flags)
+    seen.append(piece.path(tmp_path).name)
+    assert str(tmp_path) not in json.dumps(piece.settings)
+  assert seen[0] == seen[1] != seen[2]
+
+
 def test_the_table_goes_between_its_marks(tmp_path):
   page = tmp_path / 'page.md'
-  for wrong in None, 'no marks', compare.MARKS[0]:
+  for wrong in None, 'no marks', '<!-- a -->', '<!-- b --><!-- /b -->':
     page.write_text(wrong) if wrong else None
     with pytest.raises(ConfigError, match='no place'):
-      compare.insert(page, 'table')
-  page.write_text(f'above\n{compare.MARKS[0]}\nold\n{compare.MARKS[1]}\nbelow\n')
-  compare.insert(page, None)
+      compare.insert(page, 'table', 'a')
+  page.write_text('above\n<!-- a -->\nold\n<!-- /a -->\nbelow\n<!-- b --><!-- /b -->\n')
+  compare.insert(page, None, 'a')
   assert 'old' in page.read_text()
   for text in 'new', 'newer':
-    compare.insert(page, text)
-  assert page.read_text() == f'above\n{compare.MARKS[0]}\nnewer\n{compare.MARKS[1]}\nbelow\n'
+    compare.insert(page, text, 'a')
+  compare.insert(page, 'other', 'b')
+  told = '<!-- a -->\nnewer\n<!-- /a -->\nbelow\n<!-- b -->\nother\n<!-- /b -->\n'
+  assert page.read_text() == f'above\n{told}'
 
 
 @pytest.fixture(scope='module')
@@ -154,7 +172,7 @@ def test_the_whole_command(small, tmp_path, monkeypatch, capsys):
   sizes = t5.size_named
   monkeypatch.setattr(t5, 'size_named', lambda name: SMALL if name == 't5-small' else sizes(name))
   page = tmp_path / 'page.md'
-  page.write_text('\n'.join(compare.MARKS))
+  page.write_text('<!-- comparison -->\n<!-- /comparison -->')
   flags = f'--workdir={tmp_path / "w"} --model={small} --data.dir={small} --rows=10 --steps=3'
   flags += ' --batch=8 --warmup=1 --grid 2 --size=t5-small --layers=1 --vocab=64 --rounds=1'
   argv = [*flags.split(), f'--write={page}', '--config', str(HERE / 'ia3.py')]
@@ -185,6 +203,8 @@ def test_what_cannot_be_is_told_before_any_work(small, tmp_path):
     '--data.dir=absent': DataError,
     '--data.dir=': DataError,
     '--batch=-1': ConfigError,
+    '--task=sst3': ConfigError,
+    '--task=absent/task.json': ConfigError,
   }.items():
     with pytest.raises(error):
       compare.main([f'--workdir={tmp_path / "w"}', f'--model={small}', *config, flag])

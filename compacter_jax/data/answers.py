@@ -12,7 +12,7 @@ def check_answers(task: Task, tokenizer: Tokenizer) -> None:
   double space. Two labels with the same ids are found too, since at most one of them survives.
   """
   for label in task.labels or ():
-    written = tokenizer.decode(tokenizer.encode(label)).strip()
+    written = tokenizer.decode(tokenizer.encode(task.written(label))).strip()
     if written != label:
       raise ConfigError(
         f'The tokenizer cannot write an answer of {task.name}.',

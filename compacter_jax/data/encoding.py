@@ -78,7 +78,7 @@ def encode(
   split = Encoded(
     sources=Ragged.of(sources),
     targets=Ragged.of(targets),
-    references=[example.target for example in examples],
+    references=[example.reference for example in examples],
     groups=[example.group for example in examples],
     max_source=max_source,
     truncated=truncated,

@@ -14,13 +14,14 @@ from typing import Any, ClassVar
 
 from compacter_jax import generation_metrics, metrics, settings
 from compacter_jax.data import formats
-from compacter_jax.data.tasks import text_fault
+from compacter_jax.data.tasks import ANSWER, text_fault
 from compacter_jax.data.template import Template
 from compacter_jax.errors import ConfigError
 from compacter_jax.metrics import Metric
 
 PARTS = 'train', 'validation', 'test'
 SPLITS = 'small', 'large'
+_TARGET = re.compile(r'(<extra_id_\d\d?> ?)*\{answer\}( ?<extra_id_\d\d?>)*')
 _NAME = re.compile(r'[A-Za-z0-9][\w.-]*')
 _NUMBER = re.compile(r'-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?')
 
@@ -32,6 +33,8 @@ class Kind:
   Attributes:
     files: 'train', 'validation' and, if there is one, 'test' -> path, relative to the task.json.
     template: the source, with the names of columns in braces.
+    target: what the model writes: `{answer}`, and around it sentinels (`<extra_id_0>`), as T5 was
+      pretrained to fill the gaps of a source. Scores are of the answer alone.
     label: the column of what is right.
     metrics: names of METRICS; by default the first of them, of regression and generation two.
     may_be_empty: columns of the template that may be empty.
@@ -49,6 +52,7 @@ class Kind:
   may_be_empty: tuple[str, ...] = ()
   split: str = ''
   shared: str = ''
+  target: str = ANSWER
 
   METRICS: ClassVar[dict[str, Metric]] = {}
   DEFAULTS: ClassVar[int] = 1
@@ -58,6 +62,13 @@ class Kind:
     if not _NAME.fullmatch(self.name):
       raise ConfigError(
         'name cannot be a name.', expected='letters, digits, _ . and -', got=repr(self.name)
+      )
+    if not _TARGET.fullmatch(self.target):
+      raise ConfigError(
+        'The target cannot be written.',
+        where='target',
+        expected=f'{ANSWER} once, and around it nothing but sentinels: "<extra_id_0> {ANSWER}"',
+        got=repr(self.target),
       )
     if self.label in columns:
       raise ConfigError(

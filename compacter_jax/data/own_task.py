@@ -108,6 +108,7 @@ def _task(kind: Kind, folder: Path) -> OwnTask:
     split=split,
     metrics=tuple(kind.METRICS[name] for name in names),
     may_be_empty=kind.may_be_empty,
+    target=kind.target,
     shared=wording.column(kind.shared) if kind.shared else None,
     kind=kind,
     files={part: folder / path for part, path in kind.files.items()},

@@ -18,12 +18,26 @@ Row = Mapping[str, Any]
 STSB_RANGE = 0.0, 5.0
 
 
+ANSWER = '{answer}'
+
+
 class Example(NamedTuple):
-  """One row as text; `group` is what scoring needs beside the texts (MultiRC: its question)."""
+  """One row as text.
+
+  Attributes:
+    target: what the model is to write. group: what scoring needs beside the texts (MultiRC: its
+      question). answer: what is read from the target; None where that is all of it.
+  """
 
   source: str
   target: str
   group: Hashable = None
+  answer: str | None = None
+
+  @property
+  def reference(self) -> str:
+    """What an output is compared with."""
+    return self.target if self.answer is None else self.answer
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,8 @@ class Task:
     teaches: row -> whether it may be trained on; the others are for evaluation only.
     shared: row -> what several rows are about, such as a paragraph; where splits are 'grouped',
       such rows are never in two parts. None is the row's whole text.
+    target: what the model writes, with the answer's text for `{answer}`; the rest is sentinels,
+      which decoding leaves out.
   """
 
   name: str
@@ -62,6 +78,11 @@ class Task:
   train_on: str = ''
   teaches: Callable[[Row], bool] = lambda row: True
   shared: Callable[[Row], str] | None = None
+  target: str = ANSWER
+
+  def written(self, answer: str) -> str:
+    """What the model writes for an answer."""
+    return self.target.replace(ANSWER, answer)
 
 
 def examples(task: Task, row: Row, prefix: bool) -> list[Example]:
@@ -74,10 +95,14 @@ def examples(task: Task, row: Row, prefix: bool) -> list[Example]:
   lead = [task.prefix] if prefix and task.prefix else []
   source, group = ' '.join(lead + task.pieces(row)), task.group(row)
   if task.answers:
-    return [Example(source, answer, group) for answer in task.answers(row)]
-  if not task.labels:
+    answers = task.answers(row)
+  elif task.labels:
+    answers = [task.labels[row['label']]]
+  else:
     raise ConfigError('A task needs labels or answers.', where=task.name, got='neither')
-  return [Example(source, task.labels[row['label']], group)]
+  if task.target == ANSWER:
+    return [Example(source, answer, group) for answer in answers]
+  return [Example(source, task.written(answer), group, answer) for answer in answers]
 
 
 def example(task: Task, row: Row, prefix: bool) -> Example:

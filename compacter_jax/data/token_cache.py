@@ -87,7 +87,7 @@ class TokenCache:
       why = ' '.join(str(error).split())
       self._note(f'{path} cannot be used, its texts are tokenised again: {why}')
       return None
-    references = [example.target for example in examples]
+    references = [example.reference for example in examples]
     groups = [example.group for example in examples]
     return Encoded(sources, targets, references, groups, max_source, *counts)
 

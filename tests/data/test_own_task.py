@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from compacter_jax import data, metrics, t5
+from compacter_jax import data, evaluate, metrics, t5
 from compacter_jax.data.own_kinds import KINDS
 from compacter_jax.errors import ConfigError, DataError
 
@@ -177,6 +177,31 @@ def test_answers_that_the_tokenizer_cannot_write_are_refused(answer, tmp_path):
   with pytest.raises(ConfigError, match='cannot write') as error:
     data.check_answers(own(tmp_path, CLASSIFICATION, answers=['x', answer]), tokenizer)
   assert error.value.expected == ascii(answer)
+
+
+def test_an_answer_may_fill_a_gap(tmp_path):
+  """The model writes a sentinel before it; scores know the answer alone."""
+  tokenizer = data.load_tokenizer(t5.resolve('nano'))
+  gap = {'template': 'It was <extra_id_0>: {text}', 'target': '<extra_id_0> {answer}'}
+  mine = own(tmp_path, CLASSIFICATION, **gap)
+  data.check_answers(mine, tokenizer)
+  rows = [data.examples(mine, {'text': 'seen', 'label': i}, prefix=False)[0] for i in (0, 1)]
+  split = data.encode(rows, tokenizer, 32, 8, tokenizer.vocab_size)
+  sentinel = tokenizer.encode('<extra_id_0>')[0]
+  for label, example, source, target in zip(mine.labels, rows, split.sources, split.targets):
+    assert example.target == f'<extra_id_0> {label}'
+    assert list(source).count(sentinel) == 1
+    assert list(target) == [sentinel, *tokenizer.encode(label)]
+  assert split.references == list(mine.labels)
+  outputs = [tokenizer.decode(target) for target in split.targets]
+  assert evaluate.score(mine, outputs, split) == {'accuracy': 100, 'average': 100, 'invalid': 0}
+  assert evaluate.limit(mine, split, tokenizer) >= max(map(len, split.targets))
+
+
+@pytest.mark.parametrize('target', ['', 'answer', '{answer} {answer}', 'It is {answer}', '{text}'])
+def test_a_target_that_scoring_could_not_read_is_refused(target, tmp_path):
+  with pytest.raises(ConfigError, match='target'):
+    own(tmp_path, CLASSIFICATION, target=target)
 
 
 @pytest.mark.parametrize('style', ['compacter', 't5', 'corrected'])
