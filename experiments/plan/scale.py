@@ -6,11 +6,14 @@
 Each T5 x method x slice is a piece: a file in W that is not made again, so that the command may be
 stopped at any time. Weights and activations are bfloat16, layers are computed again in the backward
 pass (remat full), sources have 512 ids and targets 64. Of a few meshes, from weights on every chip
-to weights split over all, that is taken whose step is fastest per row; then its largest batch is
-looked for. --batch takes that batch and looks for none.
+to weights split over all, that is taken whose step of 8 rows a chip is fastest, or of 1 where that
+fits on none; then its largest batch is looked for. Where the T5 is frozen all methods take the mesh
+of the first of them, so that each compiles a few programs and not a dozen. --batch takes that batch
+and looks for none.
 """
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -26,6 +29,8 @@ CONFIGS = 'full', 'adapter', 'compacter', 'lora', 'prompt'
 TOPOLOGIES = 'v5e:4x4', 'v5e:16x16', 'v5p:4x4x4', 'v6e:4x4'
 SOURCE, TARGET = 512, 64
 TENSOR = 1, 4, 8  # ways to split a matrix that are tried
+PER_CHIP = 8, 1  # rows of a step by which meshes are compared, the first that fits
+TRAINS_ALL = 'full'  # the config whose memory is not that of the others
 HEAD = 'model', 'method', 'slice', 'mesh', 'rows', 'memory', 'floor, ms', 'rows/s', 'wall'
 
 
@@ -37,18 +42,22 @@ def main(argv: list[str]) -> None:
 
   folders.make_folder(flags.workdir)
   pieces = [(t, m, c) for t in flags.topology for m in flags.model for c in flags.config]
+  known: dict[tuple[str, str], dict[str, int]] = {}  # the mesh of a frozen T5 on a slice
   for i, (slice_, model, config) in enumerate(pieces):
     path = _path(flags.workdir, model, config, slice_, flags.batch)
-    if path.exists():
-      continue
-    print(f'{i + 1}/{len(pieces)} {model}, {config}, {slice_}', file=sys.stderr, flush=True)
-    found = topology.find(slice_)
-    try:
-      result = piece(model, config, found, flags.batch)
-    except ConfigError as error:  # the others may do well
-      result = {'why': f'{error.what} {error.got}'.strip()}
-    about = {'model': model, 'config': config, 'topology': slice_}
-    folders.write_json(path, about | result)
+    if not path.exists():
+      print(f'{i + 1}/{len(pieces)} {model}, {config}, {slice_}', file=sys.stderr, flush=True)
+      found = topology.find(slice_)
+      mesh = None if config == TRAINS_ALL else known.get((slice_, model))
+      try:
+        result = piece(model, config, found, flags.batch, mesh)
+      except ConfigError as error:  # the others may do well
+        result = {'why': f'{error.what} {error.got}'.strip()}
+      about = {'model': model, 'config': config, 'topology': slice_}
+      folders.write_json(path, about | result)
+    one = json.loads(path.read_text()).get('estimate')
+    if config != TRAINS_ALL and one and one['memory']['fits']:
+      known.setdefault((slice_, model), one['mesh'])
   text = table([_path(flags.workdir, m, c, t, flags.batch) for t, m, c in pieces])
   print(text)
   if flags.write:
@@ -71,18 +80,24 @@ def _flags(argv: list[str]) -> argparse.Namespace:
   return parser.parse_args(argv)
 
 
-def piece(model: str, config: str, found: Any, batch: int) -> dict[str, Any]:
-  """The plan of the best of a few meshes."""
+def piece(
+  model: str, config: str, found: Any, batch: int, mesh: dict[str, int] | None = None
+) -> dict[str, Any]:
+  """The plan on that mesh, or else on the best of a few."""
   from experiments import schema
   from experiments.plan import planning, search
   from experiments.plan.programs import Programs, config_of
 
   told = lambda text: print(f'  {text}', file=sys.stderr, flush=True)
-  settings = _settings(model, config, batch or len(found.devices))
-  job, cfg, ids = schema.job(settings), config_of(model), (SOURCE, TARGET)
-  one = lambda mesh: planning.on_mesh(job, cfg, found, ids, told, mesh)
-  tried = search.search(iter(list(meshes(len(found.devices)))), one, told)
-  best = tried[0]
+  chips, cfg, ids = len(found.devices), config_of(model), (SOURCE, TARGET)
+  choices = [schema.Mesh(**mesh, devices=chips)] if mesh else list(meshes(chips))
+  for rows in [batch] if batch else [each * chips for each in PER_CHIP]:
+    settings = _settings(model, config, rows)
+    one = functools.partial(planning.on_mesh, schema.job(settings), cfg, found, ids, told)
+    tried = search.search(iter(choices), one, told)
+    best = tried[0]
+    if best.estimate and best.estimate.memory.fits:
+      break
   if best.estimate is None:
     return {'why': best.why}
   every = [
@@ -159,8 +174,10 @@ def page(text: str) -> str:
 Which T5s can be trained on which TPU slices, as the TPUs' own compiler has it: nothing here was run
 on a TPU. Written by `python -m experiments.plan.scale --workdir=W --write=docs/scale.md`; weights
 and activations in bfloat16, `remat=full`, sources of {SOURCE} ids and targets of {TARGET}, AdamW.
-The mesh is data x fsdp x tensor. The floor is the largest of three: products at the chip's peak,
-traffic with its memory, what it sends to others. A real step takes longer.
+The mesh is data x fsdp x tensor, the fastest of a few at {PER_CHIP[0]} rows a chip; where the T5 is
+frozen, all methods take that of adapter. Rows are the most that fit. The floor is the largest of
+three: products at the chip's peak, traffic with its memory, what it sends to others. A real step
+takes longer.
 
 {text}
 """
