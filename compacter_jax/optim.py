@@ -49,46 +49,61 @@ class Optim:
     within('epsilon', self.epsilon, 1e-30)
 
 
-def schedule(optim: Optim, steps: int) -> optax.Schedule:
-  """Step, from 0, -> learning rate; the rate of the first step is 0 if there is a warmup."""
-  rest, knee = max(steps - optim.warmup, 1), max(optim.warmup, 1)
-  after = {
-    'linear': optax.linear_schedule(optim.rate, 0.0, rest),
-    'cosine': optax.cosine_decay_schedule(optim.rate, rest),
-    'constant': optax.constant_schedule(optim.rate),
-    'inverse_sqrt': lambda step: optim.rate * jnp.sqrt(knee / jnp.maximum(step + knee, knee)),
-  }[optim.schedule]
-  if not optim.warmup:
-    return after
-  rise = optax.linear_schedule(0.0, optim.rate, optim.warmup)
-  return optax.join_schedules([rise, after], [optim.warmup])
+def schedule(optim: Optim, steps: int | Array) -> optax.Schedule:
+  """Step, from 0, -> learning rate; the rate of the first step is 0 if there is a warmup.
+
+  Written out, as optax's own take no `steps` that is an array.
+  """
+  rest, knee = jnp.maximum(steps - optim.warmup, 1), max(optim.warmup, 1)
+
+  def rate(step):
+    since = jnp.maximum(step - optim.warmup, 0)
+    done = jnp.minimum(since / rest, 1.0)
+    after = {
+      'linear': lambda: 1.0 - done,
+      'cosine': lambda: 0.5 * (1.0 + jnp.cos(jnp.pi * done)),
+      'constant': lambda: jnp.ones_like(done),
+      'inverse_sqrt': lambda: jnp.sqrt(knee / (since + knee)),
+    }[optim.schedule]()
+    return optim.rate * jnp.where(step < optim.warmup, step / knee, after)
+
+  return rate
 
 
 def build(optim: Optim, steps: int) -> optax.GradientTransformation:
   """The transform of gradients for a run of that many steps.
 
-  The peak rate is part of its state, not of its program: runs that differ in it share one.
+  The peak rate and the steps are part of its state, not of its program: runs that differ in them
+  share one.
   """
-  shape = schedule(dataclasses.replace(optim, rate=1.0), steps)
   parts = [optax.clip_by_global_norm(optim.clip)] if optim.clip else []
   if optim.optimizer == 'adamw':
-    parts += [optax.adamw(shape, optim.b1, optim.b2, optim.epsilon, weight_decay=optim.decay)]
+    parts += [optax.adamw(1.0, optim.b1, optim.b2, optim.epsilon, weight_decay=optim.decay)]
   else:
-    parts += [optax.adafactor(shape)]
-  parts += [_times_rate(optim.rate)]
+    parts += [optax.adafactor(1.0)]
+  parts += [_times_rate(optim, steps)]
   if optim.optimizer == 'adafactor' and optim.decay:
     parts += [optax.add_decayed_weights(-optim.decay)]  # as optax has it: not times the rate
   return optax.chain(*parts)
 
 
-class Rate(NamedTuple):
-  """The peak rate, kept while a run lasts."""
+class Pace(NamedTuple):
+  """The peak rate and the steps of a run, kept while it lasts; how many steps were taken."""
 
   rate: Array
+  steps: Array
+  count: Array
 
 
-def _times_rate(rate: float) -> optax.GradientTransformation:
-  def update(updates: Any, state: Rate, params: Any = None) -> tuple[Any, Rate]:
-    return jax.tree.map(lambda u: u * state.rate.astype(u.dtype), updates), state
+def _times_rate(optim: Optim, steps: int) -> optax.GradientTransformation:
+  peak = dataclasses.replace(optim, rate=1.0)
 
-  return optax.GradientTransformation(lambda params: Rate(jnp.float32(rate)), update)  # pyright: ignore
+  def init(params: Any) -> Pace:
+    return Pace(jnp.float32(optim.rate), jnp.int32(steps), jnp.int32(0))
+
+  def update(updates: Any, state: Pace, params: Any = None) -> tuple[Any, Pace]:
+    rate = state.rate * schedule(peak, state.steps)(state.count)
+    scaled = jax.tree.map(lambda u: u * rate.astype(u.dtype), updates)
+    return scaled, state._replace(count=optax.safe_increment(state.count))
+
+  return optax.GradientTransformation(init, update)  # pyright: ignore

@@ -107,7 +107,7 @@ class Finetuning:
     self._console.say(announce(job, inputs, total, padding['useful_ids']))
     begin, (state, first) = time.perf_counter(), self._begin()
     unit = dataclasses.replace(job.optim, rate=1.0)
-    step = _program(inputs.model, unit, total, job.accumulate, self._placement.mesh)
+    step = _program(inputs.model, unit, job.accumulate, self._placement.mesh)
     self._training.run(self, step, state, self._frozen, self._placement, first)
     best, trained = sharding.fetch(self._best), time.perf_counter()
     self._console.close()
@@ -189,10 +189,8 @@ class Finetuning:
 
 
 @functools.lru_cache(maxsize=1)
-def _program(
-  model: Model, settings: optim.Optim, total: int, accumulate: int, mesh: Mesh
-) -> train.Step:
-  """The step, kept for a next run that differs in seed and rate alone."""
-  optimizer = optim.build(settings, total)
+def _program(model: Model, settings: optim.Optim, accumulate: int, mesh: Mesh) -> train.Step:
+  """The step, kept for a next run that differs in seed, rate and steps alone."""
+  optimizer = optim.build(settings, 1)
   lies = Placement(mesh, model, cast(Any, abstract(model.cfg))).lies(optimizer)
   return train.make_step(model, optimizer, accumulate, lies=lies)

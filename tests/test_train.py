@@ -134,6 +134,20 @@ def test_the_published_schedule():
     np.testing.assert_allclose(rate(step), value, atol=1e-9)
 
 
+@pytest.mark.parametrize('warmup', [0, 3, 20])
+def test_schedules_are_those_of_optax(warmup):
+  for name, after in {
+    'linear': optax.linear_schedule(0.5, 0.0, max(12 - warmup, 1)),
+    'cosine': optax.cosine_decay_schedule(0.5, max(12 - warmup, 1)),
+    'constant': optax.constant_schedule(0.5),
+  }.items():
+    rise = optax.linear_schedule(0.0, 0.5, warmup)
+    want = optax.join_schedules([rise, after], [warmup]) if warmup else after
+    rate = optim.schedule(optim.Optim(rate=0.5, schedule=name, warmup=warmup), jnp.int32(12))
+    steps = range(30)
+    np.testing.assert_allclose([rate(n) for n in steps], [want(n) for n in steps], atol=1e-7)
+
+
 @pytest.mark.parametrize('warmup', [1, 100, 10_000])
 def test_the_schedule_of_t5(warmup):
   """Raffel et al. 2020, 3.1.2: 1 / sqrt(max(n, k)); here the first k steps rise instead."""
@@ -164,14 +178,14 @@ def test_adamw_is_the_published_update():
 
 
 @pytest.mark.parametrize('settings', [{}, {'optimizer': 'adafactor', 'decay': 1e-5}])
-def test_runs_of_other_rates_and_seeds_share_a_program(frozen, settings):
+def test_runs_of_other_rates_steps_and_seeds_share_a_program(frozen, settings):
   """And yet train as each would alone."""
   jobs = [optim.Optim(rate=rate, schedule='cosine', warmup=2, **settings) for rate in (1e-3, 3e-2)]
-  _, shared = begin(frozen, optim.build(dataclasses.replace(jobs[0], rate=1.0), 10))
+  _, shared = begin(frozen, optim.build(dataclasses.replace(jobs[0], rate=1.0), 1))
   ends = []
   for seed, job in enumerate(jobs):
-    state, own = begin(frozen, optim.build(job, 10), seed)
-    other, _ = begin(frozen, optim.build(job, 10), seed)
+    state, own = begin(frozen, optim.build(job, 10 + seed), seed)
+    other, _ = begin(frozen, optim.build(job, 10 + seed), seed)
     for batch in itertools.islice(batches(), 4):
       state, _ = shared(state, MODEL.trim(frozen), batch)
       other, _ = own(other, MODEL.trim(frozen), batch)

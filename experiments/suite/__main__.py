@@ -5,7 +5,7 @@
 
 A suite is a file in `experiments/suites`. Each run has a folder in W with its settings, log,
 results and adapter; what is finished is not made again, so the command may be stopped at any time.
-Runs of a method on a task share one compiled program. W/records.json holds what is there so far and
+Runs of a method share their compiled programs. W/records.json holds what is there so far and
 W/page the page and pictures that `experiments.report` makes of it.
 --known takes records.json of other folders or machines, whose runs are not made again.
 --dry_run makes nothing: it tells how many runs there are, what they compute and how much memory
