@@ -25,7 +25,7 @@ def get_suite():
     'seeds': (42, 1, 2),
     'method_settings': {'prompt': PROMPT, 'prompt_vocabulary': PROMPT},
     'settings': {
-      'dtype': 'bfloat16',  # steps take 0.66 to 0.75 of the time
+      'dtype': 'bfloat16',  # a quarter to a third faster: docs/performance.md
       'batch_size': 32,
       'accumulate': 1,
       'data.batching': 'bucketed',  # padded, two thirds of the ids would be padding
