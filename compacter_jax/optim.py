@@ -52,7 +52,7 @@ class Optim:
 def schedule(optim: Optim, steps: int | Array) -> optax.Schedule:
   """Step, from 0, -> learning rate; the rate of the first step is 0 if there is a warmup.
 
-  Written out, as optax's own take no `steps` that is an array.
+  Written out, as optax's own take no `steps` that is an array.  steps: of the whole run.
   """
   rest, knee = jnp.maximum(steps - optim.warmup, 1), max(optim.warmup, 1)
 

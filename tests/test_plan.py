@@ -16,13 +16,14 @@ import pytest
 
 from compacter_jax import optim, sharding, t5, train
 from compacter_jax.errors import ConfigError
+from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.model import Model
 from compacter_jax.placement import Placement
 from compacter_jax.t5.config import shapes
 from experiments import schema
 from experiments.configs import HERE, read_config
 from experiments.flops import count_flops
-from experiments.plan import chips, memory, planning, scale, search, topology
+from experiments.plan import chips, estimate, memory, planning, scale, search, topology
 from experiments.plan.programs import Programs, config_of
 from experiments.plan.roofline import roofline
 from tests.conftest import draw
@@ -207,6 +208,32 @@ def test_the_meshes_of_the_table_are_of_all_chips():
   for chips_ in 4, 16, 256:
     for each in scale.meshes(chips_):
       assert each.data * each.fsdp * each.tensor == chips_
+
+
+def test_methods_on_a_frozen_t5_share_a_mesh(monkeypatch, tmp_path):
+  """Full fine-tuning has one of its own, compared at one row a chip where eight do not fit."""
+  tried = [schema.Mesh(8, 1, 1, 8), schema.Mesh(2, 1, 4, 8)]
+  seen = []
+
+  def on_mesh(job, cfg, found, ids, told, mesh):
+    sizes = {'data': mesh.data, 'fsdp': mesh.fsdp, 'tensor': mesh.tensor}
+    seen.append((job.batch_size, *sizes.values()))
+    full = isinstance(job.method, Unfreeze)
+    limit = 0 if full and job.batch_size > 8 else 10
+    best = mesh.data if full else mesh.tensor  # the smaller memory wins
+    held = memory.Memory({'weights': 9 - best}, 0, 0, 0, 0, limit)
+    return estimate.Estimate('step', job.batch_size, sizes, held, 1.0, None, [], None, 0.0)
+
+  monkeypatch.setattr(planning, 'on_mesh', on_mesh)
+  monkeypatch.setattr(planning, 'largest', lambda programs, ids, step, measured: step.rows)
+  monkeypatch.setattr(scale, 'meshes', lambda chips_: iter(tried))
+  command = [f'--workdir={tmp_path}', '--model', 'nano', '--topology', 'cpu:8']
+  scale.main([*command, '--config', 'full', 'adapter', 'lora'])
+  all_ = [dataclasses.astuple(mesh)[:3] for mesh in tried]
+  full = [(rows, *mesh) for rows in (64, 8) for mesh in all_]
+  assert seen == [*full, *[(64, *mesh) for mesh in all_], (64, 2, 1, 4)]
+  scale.main([*command, '--config', 'full', 'adapter', 'lora', 'prompt'])
+  assert seen[len(full) + 2 :] == [(64, 2, 1, 4)] * 2  # what is there is not made again, but heard
 
 
 def test_without_libtpu_it_is_told_how_to_get_it(monkeypatch):

@@ -21,7 +21,8 @@ from compacter_jax.metrics import Metric
 
 PARTS = 'train', 'validation', 'test'
 SPLITS = 'small', 'large'
-_TARGET = re.compile(r'(<extra_id_\d\d?> ?)*\{answer\}( ?<extra_id_\d\d?>)*')
+_SENTINEL = r'<extra_id_(\d|[1-9]\d)>'
+_TARGET = re.compile(rf'({_SENTINEL} ?)*{re.escape(ANSWER)}( ?{_SENTINEL})*')
 _NAME = re.compile(r'[A-Za-z0-9][\w.-]*')
 _NUMBER = re.compile(r'-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?')
 

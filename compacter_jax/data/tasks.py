@@ -16,9 +16,7 @@ from compacter_jax.errors import ConfigError, DataError
 
 Row = Mapping[str, Any]
 STSB_RANGE = 0.0, 5.0
-
-
-ANSWER = '{answer}'
+ANSWER = '{answer}'  # its place in a Task's target
 
 
 class Example(NamedTuple):

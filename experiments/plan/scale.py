@@ -159,9 +159,13 @@ def _row(found: dict[str, Any]) -> list[str]:
   if one is None:
     return [*about, *['-'] * 5, found['why']]
   memory, floor = one['memory'], one['roofline']
-  share = f'{memory["total"] / 2**30:.1f} of {memory["limit"] / 2**30:.2f} GiB'
+  share = f'{memory["total"] / 2**30:.1f} GiB'
+  if memory['limit'] is not None:
+    share = f'{memory["total"] / 2**30:.1f} of {memory["limit"] / 2**30:.2f} GiB'
   if not memory['fits']:
     return [*about, text.mesh(one['mesh']), 'none', share, '-', '-', 'does not fit']
+  if floor is None:  # of a device without figures
+    return [*about, text.mesh(one['mesh']), f'{one["rows"]:,}', share, *['-'] * 3]
   speed = f'{1e3 * floor["seconds"]:,.0f}', f'{one["rows"] / floor["seconds"]:,.0f}'
   cells = text.mesh(one['mesh']), f'{one["rows"]:,}', share, *speed
   return [*about, *cells, text.WALLS[floor['wall']]]

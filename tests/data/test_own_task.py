@@ -198,10 +198,23 @@ def test_an_answer_may_fill_a_gap(tmp_path):
   assert evaluate.limit(mine, split, tokenizer) >= max(map(len, split.targets))
 
 
-@pytest.mark.parametrize('target', ['', 'answer', '{answer} {answer}', 'It is {answer}', '{text}'])
+@pytest.mark.parametrize(
+  'target',
+  ['', 'answer', '{answer} {answer}', 'It is {answer}', '{text}', '<extra_id_00> {answer}'],
+)
 def test_a_target_that_scoring_could_not_read_is_refused(target, tmp_path):
   with pytest.raises(ConfigError, match='target'):
     own(tmp_path, CLASSIFICATION, target=target)
+
+
+@pytest.mark.parametrize('task', [CLASSIFICATION, REGRESSION, GENERATION])
+def test_a_target_needs_a_tokenizer_with_sentinels(task, tmp_path):
+  class Plain:  # to which they are texts
+    encode, decode = list, ''.join
+
+  data.check_answers(own(tmp_path, task), Plain())
+  with pytest.raises(ConfigError, match='no sentinels'):
+    data.check_answers(own(tmp_path, task, target='<extra_id_0> {answer}'), Plain())
 
 
 @pytest.mark.parametrize('style', ['compacter', 't5', 'corrected'])
