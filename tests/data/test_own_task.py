@@ -195,7 +195,17 @@ def test_an_answer_may_fill_a_gap(tmp_path):
   assert split.references == list(mine.labels)
   outputs = [tokenizer.decode(target) for target in split.targets]
   assert evaluate.score(mine, outputs, split) == {'accuracy': 100, 'average': 100, 'invalid': 0}
-  assert evaluate.limit(mine, split, tokenizer) >= max(map(len, split.targets))
+
+
+def test_there_is_room_for_an_answer_and_its_sentinel(tmp_path):
+  """Also for one that no row of the split has."""
+  tokenizer = data.load_tokenizer(t5.resolve('nano'))
+  answers = ['bad', 'good good good']
+  mine = own(tmp_path, CLASSIFICATION, answers=answers, target='<extra_id_0> {answer}')
+  (row,) = data.examples(mine, {'text': 'seen', 'label': 0}, prefix=False)
+  split = data.encode([row], tokenizer, 32, 8, tokenizer.vocab_size)
+  longest = len(tokenizer.encode(mine.written(answers[1])))
+  assert split.target_width < longest <= evaluate.limit(mine, split, tokenizer)
 
 
 @pytest.mark.parametrize(
