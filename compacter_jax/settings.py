@@ -27,7 +27,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
   fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # pyright: ignore
   for name in values:
     if name not in fields:
-      raise unknown(f'{where} has no setting {name!r}.'.lstrip(), name, fields)
+      what = f'{where} has no setting' if where else 'There is no setting'
+      raise unknown(f'{what} {name!r}.', name, fields)
   needed = (dataclasses.MISSING, dataclasses.MISSING)
   missing = [n for n, f in fields.items() if (f.default, f.default_factory) == needed]
   if absent := [name for name in missing if name not in values]:
