@@ -16,14 +16,13 @@ import pytest
 
 from compacter_jax import optim, sharding, t5, train
 from compacter_jax.errors import ConfigError
-from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.model import Model
 from compacter_jax.placement import Placement
 from compacter_jax.t5.config import shapes
 from experiments import schema
 from experiments.configs import HERE, read_config
 from experiments.flops import count_flops
-from experiments.plan import chips, estimate, memory, planning, scale, search, topology
+from experiments.plan import chips, estimate, memory, pieces, planning, scale, search, topology
 from experiments.plan.programs import Programs, config_of
 from experiments.plan.roofline import roofline
 from tests.conftest import draw
@@ -204,36 +203,65 @@ def test_what_cannot_be_is_told_with_what_can(which):
   assert re.search(told, str(caught.value))
 
 
+@pytest.mark.parametrize('most', [0, 3, 4, 7, 24, 90, 10**9])
+@pytest.mark.parametrize('start', [4, 8, 32, 96])
+def test_rows_are_doubled_and_halved_while_they_fit(most, start):
+  tried = []
+
+  def fits(rows):
+    tried.append(rows)
+    return rows <= most
+
+  found = search.doubled(fits, start, 4)
+  every = {start << k for k in range(20)} | {start >> k for k in range(7) if start % 2**k == 0}
+  every = {rows for rows in every if rows % 4 == 0 and rows <= search.MOST}
+  assert found == max((rows for rows in every if rows <= most), default=0)
+  assert len(tried) == len(set(tried)) and set(tried) <= every
+
+
 def test_the_meshes_of_the_table_are_of_all_chips():
   for chips_ in 4, 16, 256:
-    for each in scale.meshes(chips_):
+    for each in pieces.meshes(chips_):
       assert each.data * each.fsdp * each.tensor == chips_
 
 
-def test_methods_on_a_frozen_t5_share_a_mesh(monkeypatch, tmp_path):
-  """Full fine-tuning has one of its own, compared at one row a chip where eight do not fit."""
-  tried = [schema.Mesh(8, 1, 1, 8), schema.Mesh(2, 1, 4, 8)]
-  seen = []
+def test_the_table_takes_the_first_mesh_that_fits_and_the_most_rows(monkeypatch, tmp_path):
+  """Of a chip that holds 100: weights 96, split as the mesh splits them, and a unit a row."""
+  seen = true, quick = [], []
 
-  def on_mesh(job, cfg, found, ids, told, mesh):
-    sizes = {'data': mesh.data, 'fsdp': mesh.fsdp, 'tensor': mesh.tensor}
-    seen.append((job.batch_size, *sizes.values()))
-    full = isinstance(job.method, Unfreeze)
-    limit = 0 if full and job.batch_size > 8 else 10
-    best = mesh.data if full else mesh.tensor  # the smaller memory wins
-    held = memory.Memory({'weights': 9 - best}, 0, 0, 0, 0, limit)
-    return estimate.Estimate('step', job.batch_size, sizes, held, 1.0, None, [], None, 0.0)
+  def compiled(program, limit, quick=False):
+    sizes = dict(program.mesh.shape)
+    weights = 96 // (sizes['fsdp'] * sizes['tensor'])
+    rows = program.rows // 8
+    seen[quick].append((*sizes.values(), program.rows))
+    used = weights + rows if quick else weights + 2 * rows  # the true one holds more
+    return memory.Memory({'frozen': weights, 'batch': used - weights}, 0, 0, 0, 0, 100), None
 
-  monkeypatch.setattr(planning, 'on_mesh', on_mesh)
-  monkeypatch.setattr(planning, 'largest', lambda programs, ids, step, measured: step.rows)
-  monkeypatch.setattr(scale, 'meshes', lambda chips_: iter(tried))
-  command = [f'--workdir={tmp_path}', '--model', 'nano', '--topology', 'cpu:8']
-  scale.main([*command, '--config', 'full', 'adapter', 'lora'])
-  all_ = [dataclasses.astuple(mesh)[:3] for mesh in tried]
-  full = [(rows, *mesh) for rows in (64, 8) for mesh in all_]
-  assert seen == [*full, *[(64, *mesh) for mesh in all_], (64, 2, 1, 4)]
-  scale.main([*command, '--config', 'full', 'adapter', 'lora', 'prompt'])
-  assert seen[len(full) + 2 :] == [(64, 2, 1, 4)] * 2  # what is there is not made again, but heard
+  monkeypatch.setattr(pieces, 'compiled', compiled)
+  monkeypatch.setattr(estimate, 'compiled', compiled)
+  line = [f'--workdir={tmp_path}', '--model', 'nano', '--topology', 'cpu:8', '--config']
+  scale.main([*line, 'adapter', 'lora'])
+  # 8 rows a chip do not fit beside all weights, and beside an eighth of them up to 64 do.
+  assert quick[:4] == [(8, 1, 1, 64), (1, 8, 1, 64), (1, 8, 1, 512), (1, 8, 1, 1024)]
+  assert true[:2] == [(1, 8, 1, 512), (1, 8, 1, 256)]
+  # Methods on the same frozen T5 begin there.
+  assert quick[4:] == [(1, 8, 1, 256), (1, 8, 1, 512), (1, 8, 1, 1024)] and true[2:] == true[:2]
+  scale.main([*line, 'adapter', 'lora', 'prompt'])  # what is there is not made again
+  assert quick[4:7] == quick[7:] and true[4:] == true[:2]
+  text = (tmp_path / 'nano-prompt-cpu-8-largest.json').read_text()
+  assert json.loads(text)['estimate']['rows'] == 256
+
+
+def test_the_table_tells_what_does_not_fit(monkeypatch, tmp_path, capsys):
+  def compiled(program, limit, quick=False):
+    held = 1000 - program.mesh.shape['fsdp']
+    return memory.Memory({'frozen': held}, 0, 0, 0, 0, 100), None
+
+  monkeypatch.setattr(pieces, 'compiled', compiled)
+  scale.main(
+    [f'--workdir={tmp_path}', '--model', 'nano', '--topology', 'cpu:8', '--config', 'full']
+  )
+  assert '1 x 8 x 1 | none' in capsys.readouterr().out
 
 
 def test_without_libtpu_it_is_told_how_to_get_it(monkeypatch):

@@ -54,17 +54,17 @@ def per_chip(tree: Any) -> int:
   return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
 
 
-def compiled(program: Program, limit: float | None) -> tuple[Memory, Any]:
+def compiled(program: Program, limit: float | None, quick: bool = False) -> tuple[Memory, Any]:
   """The memory of a program and its executable, None where the compiler found it does not fit.
 
   limit: bytes of a chip. The compiler may leave less; if so its own bound is told. What is called
-    with more than that is not compiled.
+    with more than that is not compiled. quick: see `Program.compile`.
   """
   groups = {name: per_chip(group) for name, group in program.groups.items()}
   if limit is not None and sum(groups.values()) > limit:
     return Memory(groups, 0, 0, 0, 0, int(limit)), None
   try:
-    executable = program.compile()
+    executable = program.compile(quick)
   except jax.errors.JaxRuntimeError as error:
     return exhausted(str(error), groups, program.name), None
   told = executable.memory_analysis()

@@ -39,6 +39,23 @@ def _meets(seen: dict[int, int], limit: int, last: int) -> int:
   return int(a + (limit - seen[a]) / slope) if slope > 0 else last * 2
 
 
+def doubled(fits: Callable[[int], bool], start: int, unit: int) -> int:
+  """The largest of start, twice, four times, half of it and so on that fits; 0 if none does.
+
+  unit: all of them are multiples of it.
+  """
+  rows = start
+  if fits(rows):
+    while 2 * rows <= MOST and fits(2 * rows):
+      rows *= 2
+    return rows
+  while rows % (2 * unit) == 0:
+    rows //= 2
+    if fits(rows):
+      return rows
+  return 0
+
+
 def meshes(devices: int) -> Iterator[Mesh]:
   """Every mesh of so many devices, the least split weights first."""
   divisors = [i for i in range(1, devices + 1) if devices % i == 0]
