@@ -44,13 +44,6 @@ CFG = Config(
   vocab=32, d_model=16, d_kv=8, d_ff=32, heads=2, encoder_layers=2, decoder_layers=3, dropout=0.0
 )
 
-# Tests compile far more than they compute.
-FAST = {
-  'xla_backend_optimization_level': 0,
-  'xla_cpu_parallel_codegen_split_count': 1,
-}
-jit = functools.partial(jax.jit, compiler_options=FAST)
-
 SMALL = {
   'width': 8,
   'rank': 2,
@@ -196,7 +189,7 @@ def inputs():
 def fresh(method):
   """What the method trains, as first made (numpy arrays, for they are cheap to alter)."""
   model = Model(CFG, method)
-  return jax.tree.map(np.asarray, jit(model.init)(jax.random.key(1), frozen()))
+  return jax.tree.map(np.asarray, jax.jit(model.init)(jax.random.key(1), frozen()))
 
 
 def noisy(method, scale=0.1):
@@ -219,7 +212,7 @@ def program(method):
 
     return Watched(CFG, method).loss(*inputs), seen[0]
 
-  return jit(jax.value_and_grad(both, has_aux=True))
+  return jax.jit(jax.value_and_grad(both, has_aux=True))
 
 
 def logits(method, tuned):
@@ -228,7 +221,7 @@ def logits(method, tuned):
 
 @functools.cache
 def plain_program():
-  return jit(lambda weights, inputs: Model(CFG).logits(Tuned(), weights, *inputs))
+  return jax.jit(lambda weights, inputs: Model(CFG).logits(Tuned(), weights, *inputs))
 
 
 def plain(weights=None):
@@ -327,7 +320,7 @@ def _others(method):
 
 def test_a_field_changes_the_function_though_the_arrays_stay():
   relu, gelu = Adapter(width=8, activation='relu'), Adapter(width=8)
-  run = jit(lambda model, tuned: model.logits(tuned, frozen(), *inputs()), static_argnums=0)
+  run = jax.jit(lambda model, tuned: model.logits(tuned, frozen(), *inputs()), static_argnums=0)
   tuned = noisy(relu)
   assert not close(run(Model(CFG, relu), tuned), run(Model(CFG, gelu), tuned), 1e-4)
 
@@ -374,7 +367,7 @@ def test_cached_decoding_gives_the_same_logits(case):
     params, grafted, _ = model._join(tuned, weights)
     return decode.stepwise_logits(T5(CFG, Mode()), params, grafted, *inputs())
 
-  assert close(jit(stepwise)(tuned, frozen()), logits(case.method, tuned), 1e-5)
+  assert close(jax.jit(stepwise)(tuned, frozen()), logits(case.method, tuned), 1e-5)
 
 
 def pairs(table, fill):
@@ -403,7 +396,7 @@ def test_packed_examples_do_not_see_each_other(case):
     fed = shift_right(target, CFG, segments)
     return model.logits(tuned, weights, source, fed, segments=segments)
 
-  got = np.asarray(jit(packed_logits)(tuned, frozen()))
+  got = np.asarray(jax.jit(packed_logits)(tuned, frozen()))
   want = logits(case.method, tuned)[np.asarray(batch()['target']) != CFG.pad_id]
   in_order = []
   for line in range(len(got)):
@@ -428,7 +421,7 @@ def test_scanned_layers_equal_layers_called_one_by_one(case, monkeypatch):
     return carry, jax.tree.map(lambda *layers: jnp.stack(layers), *outputs)
 
   monkeypatch.setattr(Stack, 'scan', one_by_one)
-  run = jit(lambda tuned: Model(CFG, case.method).logits(tuned, frozen(), *inputs()))
+  run = jax.jit(lambda tuned: Model(CFG, case.method).logits(tuned, frozen(), *inputs()))
   assert close(run(tuned), scanned, 1e-5)
 
 
@@ -459,7 +452,7 @@ def test_bfloat16_needs_no_unasked_promotion(case):
   half = {path: w.astype(jnp.bfloat16) for path, w in frozen().items()}
   model = Model(CFG, case.method, dtype='bfloat16')
   with jax.numpy_dtype_promotion('strict'):
-    loss, gradient = jit(jax.value_and_grad(model.loss))(fresh(case.method), half, batch())
+    loss, gradient = jax.jit(jax.value_and_grad(model.loss))(fresh(case.method), half, batch())
   assert loss.dtype == jnp.float32
   assert np.isfinite(loss)
   for path, array in paths(gradient):
@@ -490,14 +483,14 @@ def test_frozen_weights_keep_every_bit(case, optimizer):
   first = jax.tree.map(np.array, tuned)
   opt = OPTIMIZERS[optimizer]()
   with jax.numpy_dtype_promotion('standard'):  # optax needs it
-    state = jit(opt.init)(tuned)
+    state = jax.jit(opt.init)(tuned)
 
   def update(tuned, state, gradient):
     updates, state = opt.update(gradient, state, tuned)
     return optax.apply_updates(tuned, updates), state
 
   # Donated: what is tuned must share no memory with what is frozen.
-  update = jit(update, donate_argnums=(0, 1))
+  update = jax.jit(update, donate_argnums=(0, 1))
   for _ in range(50):
     _, gradient = program(case.method)(tuned, weights, batch())
     with jax.numpy_dtype_promotion('standard'):
