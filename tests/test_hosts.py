@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import time
+from random import Random
 
 import jax
 import numpy as np
@@ -215,6 +216,27 @@ def test_no_end_of_a_process_loses_work(place, one):
   assert_near(out, one)
   alone(place, place / 'on_one', devices=1)
   assert_near(place / 'on_one', one)
+
+
+@pytest.mark.soak
+def test_twenty_ends_of_either_process_lose_no_work(place, one):
+  """Each at some look of its own, in a run that is begun anew whenever it gets to its end."""
+  random, ends, done = Random(0), 0, 0
+  while ends < 20 or not done:
+    out, name, dead = place / f'again{done}', f'again{ends}', ends % 2
+    plans = [NEVER, NEVER]
+    if ends < 20:
+      plans[dead] = {'look': random.randrange(1, 40), 'signal': signal.SIGKILL}
+    with Pair(place, out, name, plans) as both:
+      codes = [each.ended() for each in both]
+      lost, other = both[dead], both[1 - dead]
+      if codes == [0, 0]:
+        assert_near(out, one)
+        done += 1
+        continue
+      assert (codes[dead], codes[1 - dead]) == (-signal.SIGKILL, 8), lost.told() + other.told()
+      assert re.search(rf'PeerError.*\n  where: process {dead} \(', other.told()), other.told()
+      ends += 1
 
 
 def test_processes_that_differ_do_not_begin(place):

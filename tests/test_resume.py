@@ -222,6 +222,16 @@ def test_the_clock_may_jump_by_years(base, inputs, whole, tmp_path, monkeypatch)
   assert_same(tmp_path / 'w', whole)
 
 
+def test_a_clock_that_leaps_in_a_save_ends_nothing(base, inputs, whole, tmp_path, monkeypatch):
+  """Every look at it is a day later; Orbax, which times its saves by it, waits ten minutes."""
+  real, days = time.time, itertools.count()
+  monkeypatch.setattr(time, 'time', lambda: real() + 86_400 * next(days))
+  finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  monkeypatch.undo()
+  assert next(days) > 30  # the clock was looked at
+  assert_same(tmp_path / 'w', whole)
+
+
 def test_too_little_room_is_told_before_the_first_step(base, inputs, tmp_path, monkeypatch):
   monkeypatch.setattr(room, 'free', lambda folder: 1_000)
   monkeypatch.setattr(train.Loop, 'run', lambda *_: pytest.fail('trained'))

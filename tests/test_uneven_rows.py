@@ -1,0 +1,86 @@
+"""Rows that divide among neither batches nor devices nor hosts: each is predicted once."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from compacter_jax import data, evaluate, methods, sharding, t5
+from compacter_jax.model import Model, abstract
+from compacter_jax.placement import Placement
+from experiments.evaluation import Evaluation
+from experiments.soak.runs import ROOT
+
+BATCH = 4
+SIZES = range(1, 3 * BATCH + 2)
+TEXTS = [' '.join(['row'] * (i % 5 + 1) + [str(i)]) for i in SIZES]
+
+PROGRAM = """
+import json, sys
+import jax
+jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+from tests.test_uneven_rows import predicted
+print(json.dumps(predicted(4)))
+"""
+
+
+def predicted(devices):
+  """For each number of rows what a model that repeats its source predicts for them."""
+  model, tokenizer = t5.resolve('nano'), data.load_tokenizer(t5.resolve('nano'))
+  cfg = t5.read_config(model)
+  laid = Placement(
+    sharding.make_mesh(devices=devices), Model(cfg, methods.load('bitfit')), abstract(cfg)
+  )
+  placement = SimpleNamespace(ways=laid.ways, table=laid.table, tuned=lambda tuned: tuned)
+  job = SimpleNamespace(
+    eval_batch_size=BATCH, data=SimpleNamespace(max_target=16, allow_target_truncation=False)
+  )
+  echo = jax.jit(lambda source, steps: source[:, :steps], static_argnums=1)
+  out = []
+  with pytest.MonkeyPatch.context() as patch, jax.set_mesh(laid.mesh):
+    patch.setattr(evaluate, '_generate', lambda model, tuned, frozen, *args: echo(*args))
+    patch.setattr(evaluate, 'score', lambda task, predictions, split: predictions)
+    for rows in SIZES:
+      examples = [data.Example(text, text) for text in TEXTS[:rows]]
+      split = data.encode(examples, tokenizer, max_source=16, max_target=16, vocab=8_192)
+      inputs = SimpleNamespace(
+        splits={'test': split}, task=SimpleNamespace(labels=None), tokenizer=tokenizer, model=None
+      )
+      out.append(Evaluation(job, inputs, placement, {}).score(None, 'test'))
+  return out
+
+
+@pytest.mark.parametrize('devices', [1, 2, 4])
+def test_each_row_is_predicted_once(devices):
+  assert len(set(TEXTS)) == len(TEXTS) == SIZES[-1]
+  assert predicted(devices) == [TEXTS[:rows] for rows in SIZES]
+
+
+def test_each_row_is_predicted_once_on_two_hosts():
+  with socket.create_server(('localhost', 0)) as free:
+    address = f'localhost:{free.getsockname()[1]}'
+  env = os.environ | {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '2'}
+  both = [
+    subprocess.Popen(
+      [sys.executable, '-c', PROGRAM, address, str(process)],
+      env=env,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for process in range(2)
+  ]
+  try:
+    told = [each.communicate(timeout=120) for each in both]
+  finally:
+    for each in both:
+      each.kill()
+  assert not any(each.returncode for each in both), told
+  for out, _ in told:
+    assert json.loads(out.splitlines()[-1]) == [TEXTS[:rows] for rows in SIZES]
