@@ -16,12 +16,15 @@ class LowResource:
     methods, tasks: which of the suite's.
     rows: how many training rows; each is a run for each seed.
     steps: of every run, however few its rows.
+    redraw: whether each seed draws rows of its own, so that deviations hold what that changes; as
+      published all have the same.
   """
 
   methods: tuple[str, ...]
   tasks: tuple[str, ...]
   rows: tuple[int, ...]
   steps: int
+  redraw: bool = False
 
   def __post_init__(self):
     within('low_resource.steps', self.steps, 1)

@@ -157,9 +157,11 @@ class Plan:
     for task in few.tasks:
       if (changes := self.chosen(method, task)) is not None:
         for rows in few.rows:
-          steps = ('steps', few.steps), ('eval_every', max(few.steps // LOW_EVALUATIONS, 1))
+          own = ('steps', few.steps), ('eval_every', max(few.steps // LOW_EVALUATIONS, 1))
           for seed in self._suite.seeds:
-            yield Run(LOW, method, task, seed, (*changes, ('data.max_train', rows), *steps))
+            drawn = (('data.sample_seed', seed),) if few.redraw else ()
+            few_rows = *changes, ('data.max_train', rows), *own, *drawn
+            yield Run(LOW, method, task, seed, few_rows)
 
   def random_search(self, method: str) -> Iterator[Run]:
     """Every rate on random weights, with the first seed."""
