@@ -7,6 +7,7 @@ import numpy as np
 from jax import Array
 
 from compacter_jax import data, evaluate
+from compacter_jax.data.encoding import Encoded
 from compacter_jax.method import Tuned
 from compacter_jax.placement import Placement
 from compacter_jax.weights import Flat
@@ -62,5 +63,21 @@ class Evaluation:
 def majority(inputs: Inputs) -> dict[str, float]:
   """What the most frequent answer of the test rows scores there, given to all of them."""
   split = inputs.splits['test']
+  return evaluate.score(inputs.task, [_most_frequent(split)] * len(split), split)
+
+
+def constant(inputs: Inputs, part: str) -> float:
+  """The average of the one answer that scores best if it is given to all rows of a part.
+
+  It is what a model that looks at no row may reach. F1 of a rare class prefers that class, so the
+  most frequent answer may score less.
+  """
+  task = inputs.task if part == 'test' else data.trained_on(inputs.task)
+  split = inputs.splits[part]
+  answers = task.labels or (_most_frequent(split),)
+  return max(evaluate.score(task, [each] * len(split), split)['average'] for each in answers)
+
+
+def _most_frequent(split: Encoded) -> str:
   (answer, _), *_ = Counter(split.references).most_common(1)
-  return evaluate.score(inputs.task, [answer] * len(split), split)
+  return answer

@@ -22,7 +22,7 @@ from compacter_jax.placement import Placement
 from experiments import agreement, folders, leftovers, schema
 from experiments.batches import lengths, training
 from experiments.console import Console
-from experiments.evaluation import Evaluation, majority
+from experiments.evaluation import Evaluation, constant, majority
 from experiments.folders import CHECKPOINTS
 from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
@@ -78,6 +78,16 @@ def run(
   return results
 
 
+def about(job: Job, inputs: Inputs) -> dict[str, Any]:
+  """What results.json tells of a run, whatever it reaches."""
+  return {
+    'majority': majority(inputs)['average'],
+    'constant': {part: constant(inputs, part) for part in ('validation', 'test')},
+    'rows': {part: len(split) for part, split in inputs.splits.items()},
+    'steps': lengths(job, len(inputs.splits['train']))[0],
+  }
+
+
 def _begin_folder(out: Path, plain: dict[str, Any]) -> None:
   if not folders.begun(out, plain, schema.FREE):
     folders.write_json(out / folders.CONFIG, plain)
@@ -122,14 +132,12 @@ class Finetuning:
       'task': inputs.task.name,
       **scores,
       'intervals': intervals,
-      'majority': majority(inputs)['average'],
-      'rows': {part: len(split) for part, split in inputs.splits.items()},
+      **about(job, inputs),
       'splits': inputs.drawn,
       'bad_rows': inputs.bad_rows,
       'truncated': {part: split.truncated for part, split in inputs.splits.items()},
       'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
       'parameters': inputs.parameters(),
-      'steps': total,
       'skipped_steps': self._training.policy.skipped,  # that were not finite
       'since_step': first,  # what follows is of the last start of the run, from that step
       'seconds': seconds,

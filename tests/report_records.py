@@ -98,7 +98,7 @@ def values(seed: int = 0) -> dict:
   for row in ('full', 'compacter'):
     for each in SEEDS:
       run('random_base', row, 'sst2', each, share=0.4)
-  names = 'title', 'metric', 'train', 'validation', 'test', 'majority'
+  names = 'title', 'metric', 'train', 'validation', 'test', 'constant'
   return {
     'suite': 'glue_nano',
     'model': 'nano',

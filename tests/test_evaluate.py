@@ -1,9 +1,12 @@
 """Evaluation: every row gets the text that was generated for it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from compacter_jax import data, evaluate, t5
+from experiments import evaluation
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 7, 8])
@@ -21,6 +24,22 @@ def test_each_row_gets_its_own_text(monkeypatch, batch_size):
   scores = evaluate.score(task, ['1'] * 6 + ['x'], split)
   np.testing.assert_allclose(scores['accuracy'], 600 / 7)
   assert scores['invalid'] == 1
+
+
+def test_the_best_single_answer_may_be_a_rare_one():
+  """Of MultiRC, whose F1 is that of the answers that are true."""
+  task = data.task_named('multirc')
+  answers = ['0'] * 6 + ['1'] * 4
+  tokenizer = data.load_tokenizer(t5.resolve('nano'))
+  examples = [data.Example('a text', answer, i) for i, answer in enumerate(answers)]
+  rows = data.encode(examples, tokenizer, max_source=8, max_target=4, vocab=8_192)
+  inputs = SimpleNamespace(task=task, splits={'test': rows, 'validation': rows})
+  always = [evaluate.score(task, [each] * 10, rows)['average'] for each in ('0', '1')]
+  assert always == pytest.approx([(0 + 60) / 2, (800 / 14 + 40) / 2])
+  assert (
+    evaluation.constant(inputs, 'test') == evaluation.constant(inputs, 'validation') == always[1]
+  )
+  assert evaluation.majority(inputs)['average'] == always[0]
 
 
 def test_words_are_scored_as_the_labels_they_stand_for():

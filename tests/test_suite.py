@@ -15,7 +15,7 @@ from experiments import finetune, suites
 from experiments.flops import count_flops
 from experiments.report import page, records
 from experiments.suite import __main__ as command
-from experiments.suite import collect, plan
+from experiments.suite import collect, plan, setup
 from experiments.suite.definition import Suite
 from experiments.suite.plan import (
   FINAL,
@@ -451,7 +451,28 @@ def test_a_dry_run_tells_what_it_takes(capsys):
 
   told = budget.text(suite, sustained=1.0)
   lines = {line.split('|')[1].strip(): line for line in told.splitlines() if line.startswith('| ')}
-  assert lines['full'].split('|')[2].strip() == '4'
-  assert lines['all'].split('|')[2].strip() == '8'
-  assert lines['all'].split('|')[3].strip() == '16'
+  assert lines['full'].split('|')[2].strip() == '3'  # a search is a final run too
+  assert lines['all'].split('|')[2].strip() == '6'
+  assert lines['all'].split('|')[3].strip() == '12'
   assert '4 search, 4 final runs' in told
+
+
+def test_what_differs_from_the_configs_is_told():
+  suite = suites.read_suite('glue_nano')
+  found = setup.of(suite, plan.Place(suite.model))
+  assert found['batch_size'] == ['32', '100']
+  assert found['method.length'] == ['20', '100']
+  assert found['optim.warmup'][0] == '25 (copa), 12 (multirc), 100 (all others)'
+  assert found['method.adapters.n'] == ['4', '12 (phm_adapter), 4 (all others)']
+  assert not {'seed', 'optim.rate', 'data.task', 'data.seed'} & set(found)
+
+
+def test_each_seed_may_draw_its_few_rows():
+  known = {'validation': {'average': 1.0}}
+  for redraw, drawn in (False, {-1}), (True, {42, 1}):
+    few = dataclasses.replace(SUITE.few, redraw=redraw)
+    suite = dataclasses.replace(SUITE, low_resource=few)
+    runs = plan.Plan(suite, lambda run: known).low_resource('full')
+    jobs = [plan.job(suite, run, plan.Place('nano')) for run in runs]
+    assert {job.data.sample_seed for job in jobs} == drawn
+    assert all(job.seed == job.data.sample_seed for job in jobs if redraw)

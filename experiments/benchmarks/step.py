@@ -73,11 +73,17 @@ class Step:
   """
 
   def __init__(
-    self, model: Model, frozen: dict[str, jax.Array], dropout: bool = True, batch: int = BATCH
+    self,
+    model: Model,
+    frozen: dict[str, jax.Array],
+    dropout: bool = True,
+    batch: int = BATCH,
+    source: int = SOURCE,
   ):
+    """batch: its examples. source: ids of each."""
     random = np.random.default_rng(0)
     draw = lambda width: random.integers(3, model.cfg.vocab, (batch, width), dtype=np.int32)
-    self.batch = {'source': draw(SOURCE), 'target': draw(TARGET)}
+    self.batch = {'source': draw(source), 'target': draw(TARGET)}
     self.frozen = {path: w.astype(model.dtype) for path, w in model.trim(frozen).items()}
     optimizer = optim.build(optim.Optim(rate=1e-4, warmup=0, schedule='constant'), 100)
     self.state = train.start(model.init(jax.random.key(0), frozen), optimizer)

@@ -15,9 +15,12 @@ from experiments.report.records import (
   SEARCH,
   TOLD,
   Records,
+  Task,
   fingerprint,
 )
 
+CONSTANT = 'best single answer'
+CORRELATIONS = {'matthews', 'pearson', 'spearman'}
 NAMES = {
   SEARCH: 'search of rates',
   FINAL: 'final',
@@ -33,6 +36,8 @@ def how_to_read(records: Records) -> list[str]:
   once = {run.job or run.key: run.seconds or 0 for run in records.runs}
   hours = math.fsum(once.values()) / 3600
   least = 'at least ' if any(run.seconds is None for run in records.runs) else ''
+  picked = {SEARCH: 'rates', OPTIONS: 'options'}
+  chosen = [what for part, what in picked.items() if records.of(part)]
   made = ', '.join(f'{name} {text}' for name, text in records.versions.items())
   return [
     '## How to read this page',
@@ -58,14 +63,26 @@ def how_to_read(records: Records) -> list[str]:
     'mean over seeds ± the standard deviation between seeds (n - 1); divided by the root of the '
     'number of seeds that is the standard error of the mean. It tells how far another seed may '
     'be off, but not what other test rows would change: that is the last column above, the '
-    'standard error of an accuracy of 50 %. Correlations and F1 are rougher still. `(2 of 3)` is a '
-    f'cell of fewer seeds than there should be, `{NONE}` one without any.',
+    'standard error of an accuracy of 50 %, or of a correlation of 0. `(2 of 3)` is a cell of '
+    f'fewer seeds than there should be, `{NONE}` one without any. The {CONSTANT} is what a model '
+    'reaches that gives all test rows the same answer, whichever scores best.',
     '',
     'An average is made within each seed that has all tasks, and then over seeds, so all averages '
-    'are of the same tasks. Rates were chosen on validation rows, never on test rows.',
+    'are of the same tasks.'
+    + (f' Chosen on validation rows, never on test rows: {listed(chosen)}.' if chosen else '')
+    + ' Of each run that step counts which was best on validation rows.',
     '',
+    *_setup(records),
     *_missing(records),
   ]
+
+
+def _setup(records: Records) -> list[str]:
+  if not records.setup:
+    return []
+  rows = [[f'`{name}`', *values] for name, values in records.setup.items()]
+  head = "What these runs have otherwise than the configs, which hold the paper's settings:"
+  return [head, '', *table(['setting', 'here', 'in the config'], rows, 3), '']
 
 
 def _runs(records: Records) -> list[str]:
@@ -91,18 +108,22 @@ def _tasks(records: Records) -> list[str]:
       f'{task.train:,}',
       f'{task.validation:,}',
       f'{task.test:,}',
-      f'{task.majority:.1f}',
-      f'{error(task.test):.1f}',
+      f'{task.constant:.1f}',
+      f'{error(task):.1f}',
     ]
     for task in records.tasks
   ]
-  head = ['task', 'metric', 'training rows', 'validation', 'test', 'most frequent answer']
+  head = ['task', 'metric', 'training rows', 'validation', 'test', CONSTANT]
   return table([*head, 'standard error'], rows, 2)
 
 
-def error(rows: int) -> float:
-  """The standard error of an accuracy of 50 % on so many rows, in points."""
-  return 50 / math.sqrt(max(rows, 1))
+def error(task: Task) -> float:
+  """The standard error of a score without skill on the test rows, in points.
+
+  That of an accuracy of 50 %; a correlation, Matthews's too, has twice as much. It is rough for F1.
+  """
+  largest = 100 if CORRELATIONS.intersection(task.metric.split(', ')) else 50
+  return largest / math.sqrt(max(task.test, 1))
 
 
 def _missing(records: Records) -> list[str]:
@@ -114,6 +135,8 @@ def _missing(records: Records) -> list[str]:
     for key in summary.missing(records, part):
       keys[key[1]].append(key)
     planned, there = records.planned.get(part), len(records.of(part))
+    if planned == there == 0:
+      continue
     if not there:
       lines.append(f'- {NAMES[part]}: there is no run.')
     elif planned is not None and there != planned:

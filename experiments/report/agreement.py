@@ -1,6 +1,7 @@
 """Whether methods stand in the paper's order here, as far as the seeds can tell."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ from experiments.report.paper import Benchmark
 from experiments.report.records import Records
 from experiments.report.statistics import Spread, difference, rank_correlation
 
-GAP = 1.0  # points between two averages of the paper from which on its order is compared
+GAP = 1.0  # points between two averages of the paper from which on its order is compared, at least
+ROWS = 2  # test rows of each task that make less of a gap
 FAR = 5.0  # points below the paper's best from which on a method is told apart by anything
 AGREES, DISAGREES, OPEN = 'agrees', 'disagrees', 'open'
 
@@ -43,12 +45,15 @@ class Ordering:
 
   Attributes:
     tasks: those that are in both. published: averages over them. ours: the same of these runs.
+    gap: points of the paper from which on two methods are compared: those of ROWS test rows of each
+      task, of which COPA has 50, and no less than GAP.
   """
 
   benchmark: Benchmark
   tasks: list[str]
   published: dict[str, float]
   ours: dict[str, Spread]
+  gap: float = GAP
 
   @property
   def correlation(self) -> float | None:
@@ -73,13 +78,13 @@ class Ordering:
     """Spearman's, of `near`: what is left when nothing stands out."""
     return self._correlation(self.near)
 
-  def pairs(self, gap: float = GAP) -> list[Pair]:
+  def pairs(self) -> list[Pair]:
     """All pairs that the paper separates by more than `gap` points, the widest first."""
     found = []
     for one, other in itertools.combinations(self.ours, 2):
       high, low = sorted((one, other), key=self.published.__getitem__, reverse=True)
       published = self.published[high] - self.published[low]
-      if published > gap:
+      if published > self.gap:
         found.append(Pair(high, low, published, *difference(self.ours[high], self.ours[low])))
     return sorted(found, key=lambda pair: -pair.published)
 
@@ -90,7 +95,9 @@ class Ordering:
 
 def ordering(records: Records, benchmark: Benchmark) -> Ordering:
   """Of the tasks and methods that both have."""
-  tasks = [task.name for task in records.tasks if task.name in benchmark.tasks]
+  shared = [task for task in records.tasks if task.name in benchmark.tasks]
+  tasks = [task.name for task in shared]
+  rows_ = [100 * ROWS / max(task.test, 1) for task in shared]
   rows = [row.name for row in records.rows if tasks and row.name in benchmark.rows]
   found = {row: summary.average(records, row, tasks) for row in rows}
   return Ordering(
@@ -98,4 +105,5 @@ def ordering(records: Records, benchmark: Benchmark) -> Ordering:
     tasks,
     {row: benchmark.average(row, tasks) for row in rows},
     {row: spread for row, spread in found.items() if spread},
+    max([GAP, math.fsum(rows_) / len(rows_)]) if rows_ else GAP,
   )

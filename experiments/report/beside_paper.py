@@ -3,7 +3,7 @@
 import collections
 
 from experiments.report import agreement, summary
-from experiments.report.agreement import AGREES, DISAGREES, FAR, GAP, OPEN, Ordering, Pair
+from experiments.report.agreement import AGREES, DISAGREES, FAR, OPEN, Ordering, Pair
 from experiments.report.markdown import NONE, listed, many, number, table
 from experiments.report.paper import BENCHMARKS, COSTS, MARK, SOURCE, Benchmark
 from experiments.report.records import Records
@@ -59,14 +59,14 @@ def _order(records: Records, found: Ordering) -> list[str]:
     ),
     '',
   ]
-  return lines + _pairs(found.pairs(), titles)
+  return lines + _pairs(found.pairs(), found.gap, titles)
 
 
 def _correlated(what: str, count: int, found: float | None) -> list[str]:
   return [what, f'{count}', number(found, '{:.2f}'), number(chance_correlation(count), '{:.2f}')]
 
 
-def _pairs(pairs: list[Pair], titles: dict[str, str]) -> list[str]:
+def _pairs(pairs: list[Pair], gap: float, titles: dict[str, str]) -> list[str]:
   by = collections.defaultdict(list)
   for pair in pairs:
     by[pair.verdict].append(pair)
@@ -79,7 +79,7 @@ def _pairs(pairs: list[Pair], titles: dict[str, str]) -> list[str]:
     )
   ]
   lines = [
-    f'The paper separates {many(len(pairs), "pair")} by more than {GAP:g} point: here '
+    f'The paper separates {many(len(pairs), "pair")} by more than {gap:.1f} points: here '
     f'{listed(counts)}. Clear is a difference of which the 95 % interval over seeds (Welch) leaves '
     'out zero; ± is half its width.',
     '',

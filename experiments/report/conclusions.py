@@ -4,13 +4,14 @@ import itertools
 import statistics
 
 from experiments.report import summary
-from experiments.report.about import error
+from experiments.report.about import CONSTANT, error
 from experiments.report.beside_paper import orderings
 from experiments.report.markdown import listed, many
 from experiments.report.paper import PARAMETERS
 from experiments.report.records import FINAL, SEARCH, Records
 from experiments.report.statistics import difference
 
+ERRORS = 3  # standard errors above one answer that are skill: the best of a dozen is luckier than 2
 SMALLER = 1.5  # times fewer parameters than T5-base, from which on the model is called smaller
 
 
@@ -20,8 +21,9 @@ def conclusions(records: Records) -> list[str]:
   points += [
     'The paper prints one number for each method and no deviation: where it has two methods close '
     'together, their order may be chance there as well.',
-    'Trained parameters and file sizes are exact for this model. Times and memory are of this '
-    f'device ({records.device}) and of this size of model, and others may rank differently.',
+    'Trained parameters and file sizes are counted, for this model. Times and memory are of this '
+    f'device ({records.device}), this size of model and one shape of batch, and others may rank '
+    'differently.',
   ]
   head = '## What these runs can and cannot tell'
   return [head, '', *(f'- {point}' for point in points if point), '']
@@ -68,7 +70,7 @@ def _seeds(records: Records) -> list[str]:
 
 
 def unlearnt(records: Records) -> list[str]:
-  """Titles of tasks on which no method is surely better than one answer."""
+  """Titles of tasks on which no method is surely better than the best single answer."""
   names = []
   for task in records.tasks:
     found = [
@@ -76,7 +78,7 @@ def unlearnt(records: Records) -> list[str]:
       for row in records.rows
       if (spread := summary.spread(summary.scores(records, row.name, task.name)))
     ]
-    if found and max(found) <= task.majority + 2 * error(task.test):
+    if found and max(found) <= task.constant + ERRORS * error(task):
       names.append(task.title)
   return names
 
@@ -85,8 +87,8 @@ def _unlearnt(records: Records) -> list[str]:
   if not (names := unlearnt(records)):
     return []
   return [
-    f'On {listed(names)} no method is more than two standard errors (of test rows) above the most '
-    'frequent answer: what differs there may be no skill, and it is in the averages.'
+    f'On {listed(names)} no method is more than {ERRORS} standard errors (of test rows) above the '
+    f'{CONSTANT}: what differs there may be no skill, and it is in the averages.'
   ]
 
 

@@ -1,7 +1,8 @@
 """The page in a few sentences."""
 
 from experiments.report import summary, tables
-from experiments.report.agreement import AGREES, DISAGREES, GAP
+from experiments.report.about import CONSTANT
+from experiments.report.agreement import AGREES, DISAGREES
 from experiments.report.beside_paper import orderings
 from experiments.report.conclusions import unlearnt
 from experiments.report.markdown import listed, many
@@ -10,15 +11,16 @@ from experiments.report.statistics import Spread, difference
 
 # Where a method may stand.
 ABOVE, BELOW = 'clearly above', 'clearly below'
-CLOSE, FEW = 'too close to call', 'of too few seeds to tell'
+CLOSE, FEW = 'too close to call', 'of seeds that cannot tell'
 
 
 def in_short(records: Records) -> list[str]:
   """The section: where methods stand to full fine-tuning, the paper, few rows, chance."""
   points = [*_scores(records), *_order(records), *tables.compared(records)]
   if names := unlearnt(records):
-    points.append(f'On {listed(names)} no method is clearly above the most frequent answer.')
+    points.append(f'On {listed(names)} no method is clearly above the {CONSTANT}.')
   absent = len(summary.missing(records, FINAL))
+  absent = max(absent, records.planned.get(FINAL, 0) - len(records.of(FINAL)))
   failed = sum(bool(run.failed) for run in records.of(FINAL))
   if absent or failed:
     points.append(
@@ -58,7 +60,8 @@ def _order(records: Records) -> list[str]:
     lines.append(
       f'The order of {many(len(found.ours), "method")} has a rank correlation of '
       f"{found.correlation:.2f} with the paper's on the same {found.benchmark.title} tasks. Of "
-      f'{many(len(verdicts), "pair")} that the paper separates by more than {GAP:g} point, '
+      f'{many(len(verdicts), "pair")} that the paper separates by more than {found.gap:.1f} '
+      'points, '
       f'{verdicts.count(AGREES)} clearly agree and {verdicts.count(DISAGREES)} clearly disagree.'
     )
   return lines

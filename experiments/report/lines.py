@@ -3,6 +3,7 @@
 from typing import Any
 
 from experiments.report import style
+from experiments.report.about import CONSTANT
 from experiments.report.records import Records
 from experiments.report.series import curves, few_rows
 from experiments.report.statistics import Spread
@@ -24,7 +25,8 @@ def draw_curves(records: Records, source: str) -> bytes:
       for row in rows:
         if row.name in found[task.name]:
           _line(axes, row.name, found[task.name][row.name], markersize=4)
-      axes.axhline(task.majority, color='#999999', linestyle=':', linewidth=1.2)
+      if (constant := task.constant_validation) is not None:
+        axes.axhline(constant, color='#999999', linestyle=':', linewidth=1.2)
       axes.set_title(task.title)
       axes.grid(alpha=0.3)
       axes.locator_params('x', nbins=4, integer=True)
@@ -33,7 +35,8 @@ def draw_curves(records: Records, source: str) -> bytes:
     figure.supxlabel('training step', fontsize='medium')
     figure.supylabel('validation score (%)', fontsize='medium')
     handles = [_handle(row.name, row.title) for row in rows]
-    handles.append(_handle('', 'most frequent answer', color='#999999', linestyle=':'))
+    if any(task.constant_validation is not None for task in tasks):
+      handles.append(_handle('', CONSTANT, color='#999999', linestyle=':'))
     figure.legend(handles=handles, loc='outside upper center', ncols=4)
 
   return style.png(paint, source)

@@ -38,8 +38,8 @@ PICTURES = (
   Picture(
     'score_by_parameters.png',
     'Score against trained parameters',
-    'Average over all tasks, mean over seeds with one standard deviation. On the dashed line are '
-    'the methods that no other beats in both score and parameters.',
+    'Average over the tasks of the table, mean over seeds with one standard deviation. On the '
+    'dashed line are the methods that no other beats in both score and parameters.',
     lambda records: series.scored(records, 'trained'),
     lambda records, source: scatter.draw(records, 'trained', source),
   ),
@@ -53,8 +53,9 @@ PICTURES = (
   Picture(
     'learning_curves.png',
     'Learning curves',
-    'Validation scores while training, at the chosen rates: mean over seeds, the band is one '
-    'standard deviation. Runs that failed are left out.',
+    'Validation scores while training, at the chosen rates, of tasks that were evaluated at '
+    'least three times: mean over seeds, the band is one standard deviation. Runs that failed are '
+    'left out.',
     series.curves,
     lines.draw_curves,
   ),

@@ -3,7 +3,7 @@
 from experiments.report import summary
 from experiments.report.markdown import spread, table
 from experiments.report.records import RANDOM, Records
-from experiments.report.statistics import difference
+from experiments.report.statistics import certainty, difference
 
 
 def worth(records: Records) -> list[str]:
@@ -13,7 +13,7 @@ def worth(records: Records) -> list[str]:
   if not runs:
     return [head, '', 'Missing: there is no run on random weights.', '']
   titles = {each.name: each.title for each in (*records.rows, *records.tasks)}
-  seeds, rows, told = len(summary.seeds(records, RANDOM)), [], []
+  seeds, rows, lines = summary.expected(records, RANDOM), [], []
   pairs = [(row.name, task.name) for task in records.tasks for row in records.rows]
   for row, task in pairs:
     random = summary.spread(summary.scores(records, row, task, part=RANDOM))
@@ -25,18 +25,11 @@ def worth(records: Records) -> list[str]:
       gap, margin = difference(ours, random)
       name = f'{titles[row]} on {titles[task]}: pretrained weights are {abs(gap):.1f} points'
       side = 'above' if gap > 0 else 'below'
-      sure = (
-        'with too few seeds to tell whether that is chance'
-        if margin is None
-        else f'which is not clear (± {margin:.1f} at 95 %)'
-        if abs(gap) <= margin
-        else f'and clearly so (± {margin:.1f} at 95 %)'
-      )
-      told.append(f'- {name} {side} random ones, {sure}.')
+      lines.append(f'- {name} {side} random ones, {certainty(gap, margin)}.')
   about = (
     'All else is equal, but rates were searched anew for random weights. What a method reaches on '
     'them it has learned from the training rows alone.'
   )
   return [
-    head, '', about, '', *table(['task', 'method', 'pretrained', 'random'], rows, 2), '', *told, ''
+    head, '', about, '', *table(['task', 'method', 'pretrained', 'random'], rows, 2), '', *lines, ''
   ]  # fmt: skip

@@ -36,6 +36,7 @@ class Row:
     trained, percent: parameters that it trains, and their share of the base's.
     file_bytes: what it stores for one task. rate: the learning rate chosen by the search.
     time, memory: of a training step, as parts of full fine-tuning's. None is unknown so far.
+    options: what was picked for a task, by its name, where something was.
   """
 
   name: str
@@ -46,11 +47,17 @@ class Row:
   rate: float | None = None
   time: float | None = None
   memory: float | None = None
+  options: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Task:
-  """A task with the rows in its parts; majority: the score of the most frequent answer."""
+  """A task with the rows in its parts.
+
+  Attributes:
+    constant: what the best single answer scores on test rows, given to all of them.
+    constant_validation: what the best one scores on validation rows; None is unknown.
+  """
 
   name: str
   title: str
@@ -58,7 +65,8 @@ class Task:
   train: int
   validation: int
   test: int
-  majority: float
+  constant: float
+  constant_validation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,9 @@ class Records:
 
   Attributes:
     command: what makes the runs. rows, tasks: in the order in which they are shown.
-    planned: how many runs each part is to have, where that is known.
+    planned: how many runs each part is to have, where that is known. seeds: of those that count.
+    step: of which `time` and `memory` of the rows are. setup: settings
+      that differ from the published ones: their values in these runs and there, for people.
   """
 
   suite: str
@@ -139,6 +149,9 @@ class Records:
   tasks: tuple[Task, ...]
   runs: tuple[Run, ...]
   planned: dict = field(default_factory=dict)
+  seeds: tuple[int, ...] = ()
+  step: str = ''
+  setup: dict = field(default_factory=dict)
 
   def __post_init__(self) -> None:
     names = {}

@@ -7,6 +7,7 @@ from experiments.report.records import FINAL, Records
 from experiments.report.statistics import Spread
 
 # The methods whose learning curves are drawn: more than these cannot be told apart.
+POINTS = 3
 CURVES = 'full', 'adapter', 'compacter', 'compacter_pp', 'prompt', 'bitfit'
 
 Points = dict[str, tuple[float, Spread]]  # cost and score by method
@@ -24,7 +25,10 @@ def scored(records: Records, cost: str) -> Points:
 
 
 def curves(records: Records, rows: Sequence[str] = CURVES) -> dict[str, Lines]:
-  """By task: validation averages at the steps that all of a method's finished runs have."""
+  """By task: validation averages at the steps that all of a method's finished runs have.
+
+  Tasks whose runs were evaluated fewer than POINTS times have no curve to speak of.
+  """
   found: dict[str, Lines] = {}
   for task in records.tasks:
     for row in rows:
@@ -34,7 +38,7 @@ def curves(records: Records, rows: Sequence[str] = CURVES) -> dict[str, Lines]:
         if (run.row, run.task) == (row, task.name) and run.curve and not run.failed
       ]
       steps = sorted(set.intersection(*map(set, runs))) if runs else []
-      if steps:
+      if len(steps) >= POINTS:
         line = [(int(step), Spread(tuple(run[step] for run in runs))) for step in steps]
         found.setdefault(task.name, {})[row] = line
   return found

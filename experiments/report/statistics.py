@@ -32,17 +32,28 @@ class Spread:
 
 
 def difference(one: Spread, other: Spread) -> tuple[float, float | None]:
-  """one - other, and half the width of Welch's 95 % interval; None where a side has one seed."""
+  """one - other, and half the width of Welch's 95 % interval.
+
+  None instead where a side has one seed, or seeds that all score the same, as models do that give
+  all rows one answer: that tells nothing of how far another seed may be off.
+  """
   gap = one.mean - other.mean
-  if one.deviation is None or other.deviation is None:
+  if not one.deviation or not other.deviation:
     return gap, None
-  parts = [(side.deviation or 0.0) ** 2 / side.count for side in (one, other)]
-  if not sum(parts):
-    return gap, 0.0
+  parts = [side.deviation**2 / side.count for side in (one, other) if side.deviation]
   freedom = sum(parts) ** 2 / sum(
     part**2 / (side.count - 1) for part, side in zip(parts, (one, other))
   )
   return gap, _student((1 + LEVEL) / 2, freedom) * math.sqrt(sum(parts))
+
+
+def certainty(gap: float, margin: float | None) -> str:
+  """Whether a difference is clear, as the end of a sentence."""
+  if margin is None:
+    return 'and its seeds cannot tell whether that is chance'
+  if abs(gap) <= margin:
+    return f'which is not clear (± {margin:.1f} at 95 %)'
+  return f'and clearly so (± {margin:.1f} at 95 %)'
 
 
 def ranks(values: Sequence[float]) -> np.ndarray:

@@ -47,6 +47,11 @@ def seeds(records: Records, part: str) -> list[int]:
   return sorted({run.seed for run in records.of(part)})
 
 
+def expected(records: Records, part: str) -> int:
+  """How many seeds a cell should have: those of the suite, or else those that were seen."""
+  return len(records.seeds or seeds(records, part))
+
+
 def low_rows(records: Records) -> list[str]:
   """The methods that are trained on few rows, in the order of all methods."""
   return _order([row.name for row in records.rows], (run.row for run in records.of(LOW)))
@@ -97,12 +102,13 @@ def missing(records: Records, part: str) -> list[tuple[Any, ...]]:
 def _expected(records: Records, part: str) -> Iterator[tuple[Any, ...]]:
   runs = records.of(part)
   rows = [row.name for row in records.rows]
+  counted = records.seeds if part != SEARCH and runs and records.seeds else seeds(records, part)
   if part in (LOW, RANDOM):
     rows = _order(rows, (run.row for run in runs))
   tasks = [task.name for task in records.tasks]
   if part != FINAL:
     tasks = _order(tasks, (run.task for run in runs))
-  for row, task, seed in itertools.product(rows, tasks, seeds(records, part)):
+  for row, task, seed in itertools.product(rows, tasks, counted):
     own: list[tuple[Any, ...]] = [()]
     if part == SEARCH:
       own = [(rate,) for rate in rates(records, row) or [None]]

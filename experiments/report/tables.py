@@ -3,15 +3,16 @@
 from statistics import fmean
 
 from experiments.report import summary
+from experiments.report.about import CONSTANT
 from experiments.report.markdown import NONE, listed, many, megabytes, number, spread, table
 from experiments.report.records import FINAL, LOW, SEARCH, Records, Row
-from experiments.report.statistics import Spread, difference
+from experiments.report.statistics import Spread, certainty, difference
 
 
 def scores(records: Records) -> list[str]:
   """A line for each method: its scores, what it trains and what it costs."""
-  tasks, expected = records.tasks, len(summary.seeds(records, FINAL))
-  rows = [_majority(records)]
+  tasks, expected = records.tasks, summary.expected(records, FINAL)
+  rows = [_constant(records)]
   for row in records.rows:
     cells = [
       spread(summary.spread(summary.scores(records, row.name, t.name)), expected) for t in tasks
@@ -27,16 +28,18 @@ def scores(records: Records) -> list[str]:
     *table(head, rows),
     '',
     'Share is of all parameters. File is what is stored for one task. Step time and memory are of '
-    "one training step, as parts of full fine-tuning's.",
+    f'one training step{f" of {records.step}" if records.step else ""}, as parts of full '
+    "fine-tuning's.",
     '',
+    *_options(records),
     *_notes(records),
   ]
 
 
-def _majority(records: Records) -> list[str]:
-  each = [task.majority for task in records.tasks]
+def _constant(records: Records) -> list[str]:
+  each = [task.constant for task in records.tasks]
   mean = f'{fmean(each):.1f}' if each else NONE
-  return ['*most frequent answer*', mean, *(f'{score:.1f}' for score in each), *[NONE] * 6]
+  return [f'*{CONSTANT}*', mean, *(f'{score:.1f}' for score in each), *[NONE] * 6]
 
 
 def _costs(row: Row) -> list[str]:
@@ -50,11 +53,28 @@ def _costs(row: Row) -> list[str]:
   ]
 
 
+def _options(records: Records) -> list[str]:
+  """What was picked for each task on validation rows."""
+  if not any(row.options for row in records.rows):
+    return []
+  rows = [
+    [row.title, *(row.options.get(task.name, NONE) for task in records.tasks)]
+    for row in records.rows
+    if row.options
+  ]
+  return [
+    'Picked for each task on its validation rows; trained, share and file are means over tasks:',
+    '',
+    *table(['method', *(task.title for task in records.tasks)], rows),
+    '',
+  ]
+
+
 def _notes(records: Records) -> list[str]:
   """What the table does not show of the runs behind it."""
   lines = []
   for row in records.rows:
-    runs = [run for run in records.of(FINAL) if run.row == row.name]
+    runs = [run for run in records.of(FINAL) if run.row == row.name and not run.failed]
     if others := sorted({run.rate for run in runs} - {row.rate}):
       told = listed([f'{rate:g}' for rate in others])
       lines.append(f'- {row.title}: final runs have the rate {told}, not the chosen one.')
@@ -143,7 +163,7 @@ def _at_the_edge(records: Records) -> list[str]:
 def few_rows(records: Records) -> list[str]:
   """Scores from few training rows: averages, then each task."""
   head, tasks = '## Few training rows', summary.low_tasks(records)
-  sizes, expected = summary.sizes(records), len(summary.seeds(records, LOW))
+  sizes, expected = summary.sizes(records), summary.expected(records, LOW)
   if not tasks:
     return [head, '', 'Missing: there is no run on few rows.', '']
   titles = {each.name: each.title for each in (*records.rows, *records.tasks)}
@@ -153,8 +173,8 @@ def few_rows(records: Records) -> list[str]:
     for row in methods
     for size in sizes
   }
-  likely = [task.majority for task in records.tasks if task.name in tasks]
-  rows = [['average', '*most frequent answer*', *[f'{fmean(likely):.1f}'] * len(sizes)]]
+  likely = [task.constant for task in records.tasks if task.name in tasks]
+  rows = [['average', f'*{CONSTANT}*', *[f'{fmean(likely):.1f}'] * len(sizes)]]
   rows += [
     ['average', titles[row], *(spread(averages[row, size], expected) for size in sizes)]
     for row in methods
@@ -165,6 +185,8 @@ def few_rows(records: Records) -> list[str]:
       rows.append([titles[task], titles[row], *(spread(each, expected) for each in found)])
   lines = [head, '', *table(['task', 'method', *(f'{size:,} rows' for size in sizes)], rows, 2), '']
   lines += [f'- {each}' for each in compared(records)]
+  if records.of(SEARCH):
+    lines.append('- Rates are those that were chosen with more training rows.')
   return [*lines, '']
 
 
@@ -182,9 +204,5 @@ def compared(records: Records) -> list[str]:
 
 def _compared(start: str, one: Spread, other: Spread) -> str:
   gap, margin = difference(one, other)
-  told = f'{start} {abs(gap):.1f} points {"above" if gap > 0 else "below"} full fine-tuning'
-  if margin is None:
-    return f'{told}, with too few seeds to tell whether that is chance.'
-  if abs(gap) <= margin:
-    return f'{told}, which is not clear (± {margin:.1f} at 95 %).'
-  return f'{told}, and clearly so (± {margin:.1f} at 95 %).'
+  side = 'above' if gap > 0 else 'below'
+  return f'{start} {abs(gap):.1f} points {side} full fine-tuning, {certainty(gap, margin)}.'

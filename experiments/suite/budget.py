@@ -15,7 +15,7 @@ from experiments.flops import count_flops
 from experiments.machine import program_bytes
 from experiments.suite import plan
 from experiments.suite.definition import Suite
-from experiments.suite.plan import FINAL, Place, Run
+from experiments.suite.plan import Place
 
 TARGET = 8  # ids of the answers
 # Of what a device multiplies large matrices at, the share that training T5 reaches.
@@ -79,31 +79,22 @@ def _planned(suite: Suite) -> dict[str, int]:
 
 
 def _of(suite: Suite, method: str) -> Cost:
-  """All runs of a method; where options decide, its steps are those without."""
-  steps: dict[tuple[str, int], list[int]] = {}
-  seeds, tries = len(suite.seeds), 1
-  for values in suite.options.get(method, {}).values():
-    tries *= len(values)
-  for task in suite.tasks:
-    times = seeds + (tries if method in suite.options else 0)
-    times += len(suite.rates) if task in suite.search_tasks else 0
-    steps[task, 0] = [times]
-  few = suite.few
-  if few and method in few.methods:
-    for task in few.tasks:
-      steps[task, few.steps] = [seeds * len(few.rows)]
-  total, flops, memory, runs, made = 0, 0.0, 0, 0, {}
-  for (task, fixed), (times,) in steps.items():
-    changes = (('steps', fixed),) if fixed else ()
-    job = plan.job(suite, Run(FINAL, method, task, suite.seeds[0], changes), Place(suite.model))
-    shape = job.batch_size, job.data.max_source
+  """All runs of a method, those that two parts share once; where options decide, any are taken."""
+  tie: plan.Results = {'validation': {'average': 0.0}}
+  jobs = {}
+  for run in plan.Plan(suite, lambda run: tie).runs():
+    if run.method == method:
+      job = plan.job(suite, run, Place(suite.model))
+      jobs[plan.digest(job)] = run.task, job
+  total, flops, memory, made = 0, 0.0, 0, {}
+  for task, job in jobs.values():
+    shape = job.batch_size, job.data.max_source, job.method
     if shape not in made:
-      made[shape] = _step(job, *shape)
+      made[shape] = _step(job, job.batch_size, job.data.max_source)
     each, held = made[shape]
     length = job.steps or round(job.epochs * _rows(suite, task, job) / job.batch_size)
-    runs, total = runs + times, total + times * length
-    flops, memory = flops + times * length * each, max(memory, held)
-  return Cost(runs, total, flops, memory)
+    total, flops, memory = total + length, flops + length * each, max(memory, held)
+  return Cost(len(jobs), total, flops, memory)
 
 
 def _rows(suite: Suite, task: str, job: schema.Job) -> int:

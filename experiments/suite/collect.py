@@ -1,5 +1,6 @@
 """From the folders of a suite's runs to records, which the page is made of."""
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from compacter_jax.data import task_named
 from compacter_jax.model import Model
 from experiments.machine import versions
 from experiments.report import records
-from experiments.suite import costs, plan
+from experiments.suite import costs, plan, setup
 from experiments.suite.definition import Suite
 from experiments.suite.known import joined
 from experiments.suite.plan import FINAL, Place, Run
@@ -38,6 +39,8 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
   runs = runner.plan.runs()
   others = runner.known
   found = [(run, result) for run in runs if (result := runner.result(run)) is not None]
+  made = [result['versions'] for _, result in found if 'versions' in result] or [versions()]
+  names = dict.fromkeys(name for each in (*others.versions, *made) for name in each)
   tasks = [_task(name, [r for run, r in found if run.task == name]) for name in suite.tasks]
   return records.Records(
     suite=suite.name,
@@ -46,22 +49,31 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
     command=f'python -m experiments.suite --suite={suite.name} --workdir=W --data.dir=DIR',
     device=joined([*others.devices, jax.devices()[0].device_kind]),
     versions={
-      name: joined([*(other.get(name, text) for other in others.versions), text])
-      for name, text in versions().items()
+      name: joined(each[name] for each in (*others.versions, *made) if name in each)
+      for name in names
     },
     rows=tuple(_row(suite, place, runner, workdir, cfg, name) for name in suite.methods),
     tasks=tuple(task for task in tasks if task is not None),
     runs=tuple(_run(runner, run, result) for run, result in found),
     planned=runner.plan.planned(),
+    seeds=suite.seeds,
+    step=costs.shape(suite, place),
+    setup=setup.of(suite, place),
   )
 
 
 def _row(
   suite: Suite, place: Place, runner: Runner, workdir: Path, cfg: t5.Config, name: str
 ) -> records.Row:
-  task = next(iter(suite.tasks))
-  job = plan.job(suite, Run(FINAL, name, task, suite.seeds[0], ()), place)
-  trained, cost = Model(cfg, job.method).count(), costs.read(workdir, name, runner.known)
+  chosen = {task: runner.plan.chosen(name, task) or () for task in suite.tasks}
+  counts = [
+    Model(
+      cfg, plan.job(suite, Run(FINAL, name, task, suite.seeds[0], changes), place).method
+    ).count()
+    for task, changes in chosen.items()
+  ]
+  trained = round(statistics.mean(counts))
+  cost = costs.read(suite, place, workdir, name, runner.known)
   results = [runner.result(run) for run in runner.plan.final(name)]
   sizes = [r['adapter_bytes'] for r in results if r is not None and 'adapter_bytes' in r]
   return records.Row(
@@ -69,11 +81,18 @@ def _row(
     title=suite.methods[name],
     trained=trained,
     percent=100 * trained / t5.count(cfg),
-    file_bytes=sizes[0] if sizes else None,
+    file_bytes=round(statistics.mean(sizes)) if sizes else None,
     rate=runner.plan.rate(name),
     time=cost.get('time'),
     memory=cost.get('memory'),
+    options={task: told for task, changes in chosen.items() if (told := _picked(changes))},
   )
+
+
+def _picked(changes: tuple[tuple[str, Any], ...]) -> str:
+  """'reduction 16', of all changes but the rate."""
+  own = {key.rpartition('.')[2]: value for key, value in changes if key != 'optim.rate'}
+  return ', '.join(f'{key} {value}' for key, value in own.items())
 
 
 def _task(name: str, results: list[dict[str, Any]]) -> records.Task | None:
@@ -82,12 +101,14 @@ def _task(name: str, results: list[dict[str, Any]]) -> records.Task | None:
   if not whole:
     return None
   largest = max(whole, key=lambda result: result['rows']['train'])
+  validation = (result['constant'].get('validation') for result in whole)
   return records.Task(
     name=name,
     title=TITLES.get(name, name),
     metric=', '.join(metric.__name__ for metric in task_named(name, 'compacter').metrics),
     **largest['rows'],
-    majority=largest['majority'],
+    constant=largest['constant']['test'],
+    constant_validation=next((each for each in validation if each is not None), None),
   )
 
 
@@ -104,8 +125,8 @@ def _run(runner: Runner, run: Run, result: dict[str, Any]) -> records.Run:
   if 'failed' in result:
     return records.Run(
       **about,
-      train_rows=job.data.max_train,
-      steps=job.steps,
+      train_rows=result['rows']['train'],
+      steps=result['steps'],
       validation=None,
       test=None,
       failed=result['failed'],

@@ -9,29 +9,41 @@ import jax
 from compacter_jax import methods, t5
 from compacter_jax.model import Model
 from experiments import folders
-from experiments.benchmarks.step import Step, alternate
+from experiments.benchmarks.step import TARGET, Step, alternate
+from experiments.schema import Job
 from experiments.suite import plan
 from experiments.suite.definition import Suite
 from experiments.suite.known import Known
 from experiments.suite.plan import FINAL, Place, Run
 
 
+def shape(suite: Suite, place: Place) -> str:
+  """Of which training step time and memory are."""
+  job = _job(suite, place, next(iter(suite.methods)))
+  return f'{job.batch_size} sources of {suite.timed} ids to {TARGET}, {job.dtype}'
+
+
 def measure(suite: Suite, place: Place, workdir: Path, known: Known, rounds: int = 9) -> None:
   """Writes cost/METHOD.json for every method of which nothing is known.
 
-  Steps are those of `experiments.benchmarks.step`, of equal shapes for all, in turn with full
-  fine-tuning's.
+  Steps are of equal shapes for all, in turn with full fine-tuning's.
   """
-  todo = [name for name in suite.methods if not read(workdir, name, known)]
+  todo = [name for name in suite.methods if not read(suite, place, workdir, name, known)]
   if not todo:
     return
   cfg, frozen = t5.load(place.model, 'float32')
-  full = Step(Model(cfg, methods.load('unfreeze')), frozen)
+  about = _job(suite, place, todo[0])
+  made = lambda method: Step(
+    Model(cfg, method, about.dtype, about.remat, about.unroll),
+    frozen,
+    batch=about.batch_size,
+    source=suite.timed,
+  )
+  full = made(methods.load('unfreeze'))
   folders.make_folder(workdir / 'cost')
   for name in todo:
-    task = next(iter(suite.tasks))
-    job = plan.job(suite, Run(FINAL, name, task, suite.seeds[0], ()), place)
-    step = Step(Model(cfg, job.method), frozen)
+    job = _job(suite, place, name)
+    step = made(job.method)
     alternate([step, full], rounds)
     found = {
       'ms': step.ms,
@@ -39,6 +51,8 @@ def measure(suite: Suite, place: Place, workdir: Path, known: Known, rounds: int
       'time': step.ratio(full),
       'memory': step.memory / full.memory,
       'device': jax.devices()[0].device_kind,
+      'step': shape(suite, place),
+      'job': plan.digest(job),
     }
     print(f'cost: {name} {found["time"]:.2f} of the time, {found["memory"]:.2f} of the memory')
     folders.write_json(path(workdir, name), found)
@@ -49,10 +63,21 @@ def path(workdir: Path, name: str) -> Path:
   return workdir / 'cost' / f'{name}.json'
 
 
-def read(workdir: Path, name: str, known: Known) -> dict[str, Any]:
-  """What was measured of a method, here or by others; nothing if it was not."""
+def read(suite: Suite, place: Place, workdir: Path, name: str, known: Known) -> dict[str, Any]:
+  """What was measured of a method as it is now, here or by others; nothing if it was not."""
+  job, step = _job(suite, place, name), shape(suite, place)
   file = path(workdir, name)
   if file.exists():
-    return json.loads(file.read_text())
-  row = known.rows.get(name)
-  return {'time': row.time, 'memory': row.memory} if row else {}
+    found = json.loads(file.read_text())
+    if (found['step'], found['job']) == (step, plan.digest(job)):
+      return found
+  row = known.costs.get((name, step))
+  cfg = t5.read_config(t5.resolve(place.model))
+  if row and row.trained == Model(cfg, job.method).count():
+    return {'time': row.time, 'memory': row.memory}
+  return {}
+
+
+def _job(suite: Suite, place: Place, name: str) -> Job:
+  task = next(iter(suite.tasks))
+  return plan.job(suite, Run(FINAL, name, task, suite.seeds[0], ()), place)

@@ -63,6 +63,7 @@ class Suite:
     random_base: runs on random weights, or None.
     train_rows: how many training rows a task has; for estimates only.
     fitted: whether methods are fitted to a small T5 (`comparison.fitted`).
+    timed: ids of the sources of the training step whose time and memory are measured.
   """
 
   name: str
@@ -79,8 +80,10 @@ class Suite:
   random_base: dict | RandomBase | None = None
   train_rows: dict = dataclasses.field(default_factory=dict)
   fitted: bool = False
+  timed: int = 128
 
   def __post_init__(self):
+    within('timed', self.timed, 1)
     known = [path.stem for path in config_files()]
     for name in self.methods:
       choose('method of the suite', name, known)

@@ -18,13 +18,13 @@ class Known:
   Attributes:
     results, curves: by the hash of a run's settings (`plan.digest`), results as far as a suite
       reads them.
-    rows: by method, for what its step costs.
+    costs: by method and what step was timed, for what it took.
     versions, devices: of all records.
   """
 
   results: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
   curves: dict[str, Curve] = dataclasses.field(default_factory=dict)
-  rows: dict[str, records.Row] = dataclasses.field(default_factory=dict)
+  costs: dict[tuple[str, str], records.Row] = dataclasses.field(default_factory=dict)
   versions: tuple[dict[str, str], ...] = ()
   devices: tuple[str, ...] = ()
 
@@ -55,7 +55,7 @@ def read(files: Iterable[Path], suite: str, base: str) -> Known:
       _add(known, found, run)
     for row in found.rows:
       if row.time is not None:
-        known.rows.setdefault(row.name, row)
+        known.costs.setdefault((row.name, found.step), row)
     versions.append(found.versions)
     devices.append(found.device)
   return dataclasses.replace(known, versions=tuple(versions), devices=tuple(devices))
@@ -70,19 +70,21 @@ def _add(known: Known, found: records.Records, run: records.Run) -> None:
 
 
 def _result(found: records.Records, run: records.Run) -> dict[str, Any]:
-  if run.failed:
-    return {'failed': run.failed}
   (task,) = (task for task in found.tasks if task.name == run.task)
+  about = {
+    'rows': {'train': run.train_rows, 'validation': task.validation, 'test': task.test},
+    'constant': {'validation': task.constant_validation, 'test': task.constant},
+    'steps': run.steps,
+  }
+  if run.failed:
+    return {'failed': run.failed, **about}
   (row,) = (row for row in found.rows if row.name == run.row)
   result = {
     'validation': {'average': run.validation},
     'test': {**(run.scores or {}), 'average': run.test, 'invalid': run.invalid or 0},
-    'rows': {'train': run.train_rows, 'validation': task.validation, 'test': task.test},
-    'majority': task.majority,
-    'steps': run.steps,
     'seconds': {'all': run.seconds or 0.0},
   }
-  return result | ({'adapter_bytes': row.file_bytes} if row.file_bytes else {})
+  return about | result | ({'adapter_bytes': row.file_bytes} if row.file_bytes else {})
 
 
 def joined(texts: Iterable[str]) -> str:

@@ -52,6 +52,11 @@ class Place:
 
 def job(suite: Suite, run: Run, place: Place) -> schema.Job:
   """The run as a job.  Raises ConfigError for a setting that there is not."""
+  return schema.job(settings_of(suite, run, place))
+
+
+def settings_of(suite: Suite, run: Run, place: Place) -> dict[str, Any]:
+  """All settings of the run, nested as a config is.  Raises ConfigError as `job` does."""
   plain = suite.config(run.method)
   if suite.fitted:
     depth = t5.read_config(t5.resolve(place.model)).encoder_layers
@@ -61,7 +66,7 @@ def job(suite: Suite, run: Run, place: Place) -> schema.Job:
   shared = suite.settings | suite.method_settings.get(run.method, {})
   for name, value in (shared | suite.tasks[run.task] | own | dict(run.changes)).items():
     change(plain, name, value)
-  return schema.job(plain)
+  return plain
 
 
 def change(plain: dict[str, Any], name: str, value: Any) -> None:

@@ -83,10 +83,10 @@ class Runner:
     return self._read.get(path) or self.known.results.get(plan.digest(self.job(run)))
 
   def curve(self, run: Run) -> Curve:
-    """The average on validation rows by step."""
-    log = self.folder(run) / 'metrics.jsonl'
-    if not log.exists():
+    """The average on validation rows by step, of the run that `result` is of."""
+    if self.folder(run) not in self._read:
       return self.known.curves.get(plan.digest(self.job(run)), ())
+    log = self.folder(run) / 'metrics.jsonl'
     notes = [json.loads(line) for line in log.read_text().splitlines()]
     return tuple((n['step'], n['validation']['average']) for n in notes if 'validation' in n)
 
@@ -111,11 +111,12 @@ class Runner:
   def _make(self, run: Run) -> None:
     job, path = self.job(run), self.folder(run)
     begin = time.perf_counter()
+    inputs = _inputs(_shared(job))
     try:
-      inputs = _inputs(_shared(job))
       finetune.run(job, inputs, path, quiet=True)
     except NumericsError as error:  # at this rate; others may do well
-      folders.write_json(path / 'failed.json', {'failed': f'{error.where}: {error.got}'})
+      failed = {'failed': f'{error.where}: {error.got}'}
+      folders.write_json(path / 'failed.json', failed | finetune.about(job, inputs))
     seconds = time.perf_counter() - begin
     self._pace.setdefault(run.method, []).append(seconds / self._ids(run))
     result = self.result(run) or {}
