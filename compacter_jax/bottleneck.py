@@ -5,7 +5,9 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
+from compacter_jax import inits
 from compacter_jax.errors import ConfigError
+from compacter_jax.narrow import biased
 
 ACTIVATIONS: dict[str, Callable] = {
   'gelu_new': lambda x: jax.nn.gelu(x, approximate=True),  # the tanh form, as in the paper's runs
@@ -26,6 +28,20 @@ def bottleneck_width(d_model: int, width: int | None, reduction: int) -> int:
       got=f'width={width}, reduction={reduction}',
     )
   return chosen
+
+
+class Projection(nn.Module):
+  """y = x kernel + bias.  [..., fan_in] -> [..., features]."""
+
+  features: int
+  init: Callable
+
+  @nn.compact
+  def __call__(self, x):
+    """x: [..., fan_in]; the result has its dtype."""
+    kernel = self.param('kernel', self.init, (x.shape[-1], self.features))
+    bias = self.param('bias', inits.zeros, (self.features,))
+    return biased(x @ kernel.astype(x.dtype), bias)
 
 
 class Bottleneck(nn.Module):

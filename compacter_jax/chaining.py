@@ -79,9 +79,22 @@ class chain(Method):  # noqa: N801 - reads as the function it stands for
     return {path for _, method in self.parts for path in method.superseded(frozen)}
 
   def fold(self, frozen, tuned):
-    """Folds each part in turn; TypeError if one cannot."""
-    for name, method in self.parts:
-      frozen = method.fold(frozen, _pick(tuned, name))
+    """Folds each part in turn; TypeError if one cannot.
+
+    As in the forward pass, first of all come weights that are replaced; and gains on what a kernel
+    reads come last, behind what is beside that kernel.
+    """
+    parts = [(method, _pick(tuned, name)) for name, method in self.parts]
+    reads = lambda path: path.endswith('/activation')
+    for method, own in parts:
+      if own.weights:
+        frozen = method.fold(frozen, own._replace(site={}))
+    for last in False, True:
+      for method, own in parts:
+        if site := {path: p for path, p in own.site.items() if reads(path) == last}:
+          frozen = method.fold(frozen, own._replace(site=site, weights={}))
+        elif not last and not own.site and not own.weights:
+          frozen = method.fold(frozen, own)  # of what has neither, as a prompt
     return frozen
 
 

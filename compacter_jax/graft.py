@@ -88,9 +88,9 @@ class Graft:
     """The hook of one layer.  layer: this layer's arrays by path within the block."""
     return Hook(self.method, layer, self.tuned.shared, key)
 
-  def outer_hook(self) -> Hook:
+  def outer_hook(self, key: Array | None = None) -> Hook:
     """The hook of the modules outside of the layers, by their whole path."""
-    return self.hook(self.tuned.site)
+    return self.hook(self.tuned.site, key)
 
   def prompt(self, x: Array, mask: Array) -> tuple[Array, Array]:
     """Lengthens the encoder's input as the method says.  x: [B,S,D], mask: [B,S]."""

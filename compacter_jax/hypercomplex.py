@@ -15,6 +15,7 @@ from jax import Array
 
 from compacter_jax import inits
 from compacter_jax.errors import ConfigError
+from compacter_jax.narrow import biased
 
 _A_INITS = {'normal': inits.normal, 'uniform': inits.uniform}
 _B_INITS = {
@@ -139,7 +140,7 @@ class HypercomplexDense(nn.Module):
     b = [own(*item, self._b_array) for item in b_shapes.items()]
     y = _apply(self.route, x, a, *b)
     if self.bias:
-      y += self.param('bias', inits.zeros, (self.features,)).astype(x.dtype)
+      y = biased(y, self.param('bias', inits.zeros, (self.features,)))
     return y
 
   def _own(self, shared, name, shape, make):

@@ -37,10 +37,26 @@ def product(spec: str, x: Array, y: Array, out: jnp.dtype | None = None) -> Arra
 
 
 def elementwise(function: Callable[..., Array], *xs: Array) -> Array:
-  """`function(*xs)` in xs' dtype.  For the backward pass nothing but xs is kept."""
+  """`function(*xs)` in the dtype of the first; each gradient is in the dtype of its own array.
+
+  For the backward pass nothing but xs is kept.
+  """
   if xs[0].dtype == jnp.float32:
     return function(*xs)
   return _elementwise(function, xs[0].dtype)(*xs)
+
+
+def biased(y: Array, bias: Array) -> Array:
+  """y + bias in y's dtype.  y: [..., F], bias: [F].
+
+  The gradient of the bias is a sum over all rows: in bfloat16 it would be off by 3 % of 12,800.
+  """
+  return (y.astype(jnp.float32) + bias).astype(y.dtype)
+
+
+def scaled(y: Array, gain: Array) -> Array:
+  """gain * y in y's dtype.  gain: float32, in which 1 is not 0.4 % from the next number."""
+  return elementwise(jnp.multiply, y, gain)
 
 
 @functools.cache
@@ -76,7 +92,7 @@ def _product(spec: str, dtype: jnp.dtype, out: jnp.dtype) -> Callable[[Array, Ar
 
 @functools.cache
 def _elementwise(function: Callable[..., Array], dtype: jnp.dtype) -> Callable[..., Array]:
-  """`function` of arrays of `dtype`, and its gradient."""
+  """`function`, its result in `dtype`, and its gradient."""
 
   def wide(xs: tuple[Array, ...]) -> tuple[Array, ...]:
     return tuple(x.astype(jnp.float32) for x in xs)
@@ -87,7 +103,7 @@ def _elementwise(function: Callable[..., Array], dtype: jnp.dtype) -> Callable[.
 
   def backward(xs, g):
     grads = jax.vjp(function, *wide(xs))[1](g.astype(jnp.float32))
-    return tuple(grad.astype(dtype) for grad in grads)
+    return tuple(grad.astype(x.dtype) for x, grad in zip(xs, grads))
 
   narrow.defvjp(lambda *xs: (narrow(*xs), xs), backward)
   return narrow

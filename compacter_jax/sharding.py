@@ -21,6 +21,7 @@ from compacter_jax.errors import ConfigError
 from compacter_jax.method import Spec, Tree, is_spec
 from compacter_jax.partition import BATCH
 from compacter_jax.settings import within
+from compacter_jax.weights import whole
 
 Axes = tuple[str | None, ...]
 
@@ -99,7 +100,7 @@ def shardings(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
   """
 
   def one(path, spec, array):
-    key = str(getattr(path[-1], 'key', path[-1]))
+    key = whole(str(getattr(path[-1], 'key', path[-1])))[0]
     axes = spec.axes if isinstance(spec, Spec) else spec
     known = isinstance(spec, Spec) and any(re.fullmatch(p, key) for p in T5_AXES)
     axes = _t5_axes(key) if known else axes

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 from flax import traverse_util
+from jax.extend.core import jaxprs_in_params
 
 from compacter_jax import adapter_file, methods, sharding
 from compacter_jax.chaining import chain
@@ -130,6 +131,16 @@ MORE = {
   'prompt-vocabulary': Case(
     Prompt(length=3, init='vocabulary'), starts_plain=False, zero_is_plain=False
   ),
+  # Folded in the order of the forward pass, and not of the parts.
+  'chain-kernel_behind_lora': Case(
+    chain(lora=LoRA(rank=2, where='.*/ffn/wo'), weights=Unfreeze('.*/ffn/wo/kernel')),
+    zero_is_plain=False,
+  ),
+  'chain-gain_in_front_of_lora': Case(
+    chain(gains=Ia3('.*/ffn/activation'), lora=LoRA(rank=2, where='.*/ffn/wo')),
+    zero_is_plain=False,
+  ),
+  'ia3-both_sides': Case(Ia3('.*/ffn/(activation|wo)'), zero_is_plain=False),
   'adapter-layers-twice': Case(  # the second is cut where the first begins
     chain(
       some=Adapter(width=8, encoder_layers=(), decoder_layers=(1, 2)),
@@ -452,13 +463,24 @@ def test_bfloat16_needs_no_unasked_promotion(case):
   half = {path: w.astype(jnp.bfloat16) for path, w in frozen().items()}
   model = Model(CFG, case.method, dtype='bfloat16')
   with jax.numpy_dtype_promotion('strict'):
-    loss, gradient = jax.jit(jax.value_and_grad(model.loss))(fresh(case.method), half, batch())
+    step = jax.jit(jax.value_and_grad(model.loss)).trace(fresh(case.method), half, batch())
+    loss, gradient = step.lower().compile()(fresh(case.method), half, batch())
+  assert not list(_narrow_sums(step.jaxpr.jaxpr))  # as those of the gradient of a bias
   assert loss.dtype == jnp.float32
   assert np.isfinite(loss)
   for path, array in paths(gradient):
     assert array.dtype == jnp.float32 and np.isfinite(array).all(), path
   (exact, _), _ = program(case.method)(fresh(case.method), frozen(), batch())
   np.testing.assert_allclose(loss, exact, rtol=0.05)  # 8 bits of mantissa
+
+
+def _narrow_sums(jaxpr):
+  """Sums over a dimension of arrays of bfloat16, of which each step is rounded."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == 'reduce_sum' and equation.invars[0].aval.dtype == jnp.bfloat16:
+      yield equation
+    for inner in jaxprs_in_params(equation.params):
+      yield from _narrow_sums(inner)
 
 
 OPTIMIZERS = {

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from compacter_jax.narrow import elementwise, product
+from compacter_jax.narrow import biased, elementwise, product, scaled
 
 HALF = jnp.bfloat16
 ULP = 2.0**-8  # of bfloat16, relative: half the distance to the next number
@@ -110,3 +110,33 @@ def test_float32_is_left_to_jax():
   z, dz = jax.jvp(lambda x: elementwise(jnp.tanh, product('ax,xy->ay', x, w)), (x,), (x,))
   np.testing.assert_allclose(z, np.tanh(exact('ax,xy->ay', x, w)), atol=1e-5)
   np.testing.assert_allclose(dz, (1 - z**2) * (x @ w), atol=1e-4)
+
+
+def test_gradients_of_biases_and_gains_are_sums_in_float32():
+  """12,800 rows; in bfloat16 they would be off by 3 %."""
+  y, g = draw((12_800, 4), (12_800, 4))
+  for function, at, want in (
+    (biased, 0.0, np.asarray(g, np.float64).sum(0)),
+    (scaled, 1.0, (np.asarray(g, np.float64) * np.asarray(y, np.float64)).sum(0)),
+  ):
+    p = jnp.full(4, at, jnp.float32)
+    z, back = jax.vjp(function, y, p)
+    assert z.dtype == HALF and (z == y).all()
+    dy, dp = back(g)
+    assert dy.dtype == HALF and (dy == g).all() and dp.dtype == jnp.float32
+    np.testing.assert_allclose(dp, want, rtol=1e-4, atol=1e-3)
+
+
+def test_a_gain_near_one_is_not_rounded_to_one():
+  y = jnp.full(100, 1.0, HALF) * jnp.arange(1, 101, dtype=HALF)
+  moved = scaled(y, jnp.float32(1.003))
+  assert (moved != y).any() and (y * jnp.asarray(1.003, HALF) != y).sum() == 0
+
+
+def test_what_is_multiplied_by_a_gain_is_kept_in_few_bits():
+  y, p = draw((4, 6))[0], jnp.ones(6, jnp.float32)
+  dtypes = {
+    leaf.dtype for leaf in jax.tree.leaves(jax.vjp(scaled, y, p)[1]) if leaf.shape == (4, 6)
+  }
+  assert dtypes == {jnp.dtype(HALF)}
+  assert not [s for s in kept(biased, y, p) if s == (4, 6)]

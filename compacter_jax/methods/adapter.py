@@ -7,9 +7,7 @@ layers only (AdapterDrop; Rueckle et al. 2021) is `encoder_layers` and `decoder_
 
 import dataclasses
 
-from flax import linen as nn
-
-from compacter_jax.bottleneck import Bottleneck, bottleneck_width
+from compacter_jax.bottleneck import Bottleneck, Projection, bottleneck_width
 from compacter_jax.inits import normal
 from compacter_jax.method import Here, Method, Tuned, declare, match
 
@@ -42,10 +40,10 @@ class Adapter(Method):
   def edit(self, x, y, p, shared, here=Here()):
     """y + up(activation(down(y)))."""
     del x, shared, here
-    return self._module(y.shape[-1], y.dtype).apply({'params': p}, y)
+    return self._module(y.shape[-1]).apply({'params': p}, y)
 
-  def _module(self, features, dtype=None):
+  def _module(self, features):
     # No parent: the module is made while T5 runs, but is no part of it.
-    dense = lambda width: nn.Dense(width, dtype=dtype, kernel_init=normal(0.01), parent=None)
+    dense = lambda width: Projection(width, normal(0.01), parent=None)
     width = bottleneck_width(features, self.width, self.reduction)
     return Bottleneck(dense(width), dense(features), self.activation, parent=None)

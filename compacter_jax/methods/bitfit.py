@@ -9,6 +9,7 @@ import dataclasses
 
 from compacter_jax.inits import zeros
 from compacter_jax.method import Here, Method, Tuned, match
+from compacter_jax.narrow import biased
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,4 +34,4 @@ class BitFit(Method):
   def edit(self, x, y, p, shared, here=Here()):
     """y + bias."""
     del x, shared, here
-    return y + p['bias'].astype(y.dtype)
+    return biased(y, p['bias'])

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from compacter_jax.inits import ones
 from compacter_jax.method import Here, Method, Tuned, match
+from compacter_jax.narrow import scaled
 from compacter_jax.weights import alter, whole
 
 
@@ -36,18 +37,19 @@ class Ia3(Method):
   def edit(self, x, y, p, shared, here=Here()):
     """gain * y."""
     del x, shared, here
-    return y * p['gain'].astype(y.dtype)
+    return scaled(y, p['gain'])
 
   def fold(self, frozen, tuned):
     """Gains go into the kernel that makes the output, or into the one that reads the activation."""
-    changes = {}
+    changes = []  # a kernel may be changed on both of its sides
     for path, p in tuned.site.items():
       if path.endswith('/activation'):
         reader = path.removesuffix('activation') + 'wo'
-        changes[reader] = functools.partial(jnp.multiply, p['gain'][..., :, None])
+        changes.append((reader, functools.partial(jnp.multiply, p['gain'][..., :, None])))
       else:
-        changes[path] = functools.partial(jnp.multiply, p['gain'][..., None, :])
-    missing = [path for path in changes if whole(f'{path}/kernel')[0] not in frozen]
-    if missing:
-      raise TypeError(f'No kernel of T5 makes the output of {missing[0]}: it cannot be folded.')
-    return alter(frozen, changes)
+        changes.append((path, functools.partial(jnp.multiply, p['gain'][..., None, :])))
+    for path, change in changes:
+      if whole(f'{path}/kernel')[0] not in frozen:
+        raise TypeError(f'No kernel of T5 makes the output of {path}: it cannot be folded.')
+      frozen = alter(frozen, {path: change})
+    return frozen

@@ -11,6 +11,7 @@ from flax import linen as nn
 from compacter_jax import inits
 from compacter_jax.bottleneck import Bottleneck, bottleneck_width
 from compacter_jax.method import Here, Method, Tuned, declare, match
+from compacter_jax.narrow import biased
 from compacter_jax.settings import within
 
 
@@ -26,7 +27,7 @@ class LowRankDense(nn.Module):
     left = self.param('left', inits.glorot_uniform, (x.shape[-1], self.rank))
     right = self.param('right', inits.glorot_uniform, (self.rank, self.features))
     bias = self.param('bias', inits.zeros, (self.features,))
-    return (x @ left.astype(x.dtype)) @ right.astype(x.dtype) + bias.astype(x.dtype)
+    return biased((x @ left.astype(x.dtype)) @ right.astype(x.dtype), bias)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dataclasses
 from compacter_jax.bottleneck import ACTIVATIONS, bottleneck_width
 from compacter_jax.inits import ones, uniform, zeros
 from compacter_jax.method import Here, Method, Tuned, match
+from compacter_jax.narrow import biased, scaled
 from compacter_jax.settings import choose, within
 
 
@@ -48,8 +49,8 @@ class ParallelAdapter(Method):
     """y + s up(activation(down(x)))."""
     del shared, here
     hidden = ACTIVATIONS[self.activation](_apply(p['down'], x))
-    scale = p['scale'].astype(y.dtype) if self.learn_scale else self.scale
-    return y + (scale * _apply(p['up'], hidden)).astype(y.dtype)
+    change = _apply(p['up'], hidden)
+    return y + (scaled(change, p['scale']) if self.learn_scale else self.scale * change)
 
   def _declared(self, site):
     width = bottleneck_width(site.fan_in, self.width, self.reduction)
@@ -67,4 +68,4 @@ class ParallelAdapter(Method):
 
 def _apply(p, x):
   """A dense layer in the dtype of x.  x: [..., fan_in] -> [..., features]."""
-  return x @ p['kernel'].astype(x.dtype) + p['bias'].astype(x.dtype)
+  return biased(x @ p['kernel'].astype(x.dtype), p['bias'])

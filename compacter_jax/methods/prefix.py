@@ -111,5 +111,7 @@ def _apply(p, x):
 def _in_front(new, old):
   """new: [P, H K], old: [B,H,T,K] -> [B,H,P + T,K]."""
   rows, heads, _, size = old.shape
-  new = new.reshape(-1, heads, size).transpose(1, 0, 2).astype(old.dtype)
-  return jnp.concatenate([jnp.broadcast_to(new, (rows, *new.shape)), old], 2)
+  new = new.reshape(-1, heads, size).transpose(1, 0, 2)
+  # Rounded behind the broadcast: its gradient is a sum over rows, in float32 so.
+  new = jnp.broadcast_to(new, (rows, *new.shape)).astype(old.dtype)
+  return jnp.concatenate([new, old], 2)

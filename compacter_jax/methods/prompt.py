@@ -69,7 +69,8 @@ class Prompt(Method):
 
   def prompt(self, x, mask, p):
     """The prompt in front.  x: [B,S,D], mask: [B,S]."""
-    front = jnp.broadcast_to(p['prompt'].astype(x.dtype), (len(x), *p['prompt'].shape))
+    # Rounded behind the broadcast: its gradient is a sum over rows, in float32 so.
+    front = jnp.broadcast_to(p['prompt'], (len(x), *p['prompt'].shape)).astype(x.dtype)
     seen = jnp.ones((len(x), self.length), mask.dtype)
     return jnp.concatenate([front, x], 1), jnp.concatenate([seen, mask], 1)
 

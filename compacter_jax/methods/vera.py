@@ -11,6 +11,7 @@ import jax
 
 from compacter_jax.inits import ones, uniform, zeros
 from compacter_jax.method import Here, Method, Tuned, match, match_products
+from compacter_jax.narrow import scaled
 from compacter_jax.settings import within
 from compacter_jax.weights import alter, whole
 
@@ -52,8 +53,8 @@ class VeRA(Method):
     """y + b * ((d * (x left)) right)."""
     del here
     left, right = _cut(shared, x.shape[-1], y.shape[-1])
-    hidden = (x @ left.astype(x.dtype)) * p['d'].astype(x.dtype)
-    return y + ((hidden @ right.astype(x.dtype)) * p['b'].astype(x.dtype)).astype(y.dtype)
+    hidden = scaled(x @ left.astype(x.dtype), p['d'])
+    return y + scaled(hidden @ right.astype(x.dtype), p['b']).astype(y.dtype)
 
   def fold(self, frozen, tuned):
     """W + left diag(d) right diag(b)."""

@@ -24,12 +24,13 @@ GATED = {name: _gated(activation) for name, activation in ACTIVATIONS.items()}
 
 
 class Dense(nn.Module):
-  """y = x W.  [..., fan_in] -> [..., features], computed in `dtype`."""
+  """y = x W.  [..., fan_in] -> [..., features], computed in `dtype`; the result is in `out`."""
 
   fan_in: int
   features: int
   std: float
   dtype: jnp.dtype
+  out: jnp.dtype | None = None
 
   def setup(self):
     self.kernel = self.param('kernel', inits.normal(self.std), (self.fan_in, self.features))
@@ -37,7 +38,7 @@ class Dense(nn.Module):
   def __call__(self, x: Array, hook: Hook) -> Array:
     """x: [..., fan_in]."""
     rows = 'abcdefgh'[: x.ndim - 1]
-    y = product(f'{rows}x,xy->{rows}y', x, self.weight())
+    y = product(f'{rows}x,xy->{rows}y', x, self.weight(), self.out)
     return hook('/'.join(self.path), x, y, self.weight)
 
   def weight(self) -> Array:

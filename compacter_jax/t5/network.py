@@ -49,7 +49,8 @@ class T5(nn.Module):
     self.decoder = Stack(cfg, self.mode, cross=True)
     if not cfg.tied_head:
       dtype = jnp.dtype(self.mode.dtype)
-      self.lm_head = Dense(cfg.d_model, cfg.vocab, cfg.d_model**-0.5, dtype)
+      sizes = cfg.d_model, cfg.vocab, cfg.d_model**-0.5
+      self.lm_head = Dense(*sizes, dtype, jnp.dtype(jnp.float32))
 
   def __call__(
     self,
@@ -106,9 +107,9 @@ class T5(nn.Module):
 
   def head(self, y: Array, graft: Graft) -> Array:
     """y: [B,T,D] -> logits [B,T,V] in float32."""
-    hook = graft.outer_hook()
+    hook = graft.outer_hook(self.make_rng('dropout') if self.mode.training else None)
     if not self.cfg.tied_head:
-      return self.lm_head(y, hook).astype(jnp.float32)
+      return self.lm_head(y, hook)
     # A tied head was trained with its input scaled down.
     scaled = y * self.cfg.d_model**-0.5
     # A method may move the embedding and leave the head where it was.
