@@ -117,14 +117,22 @@ def shard(mesh: Mesh, declared: Tree, arrays: Tree) -> Tree:
 
 
 def lay(arrays: Tree, lies: Tree) -> Tree:
-  """Lays arrays out, of which every process has the same.  lies: a sharding for each."""
+  """Lays arrays out: of the mesh already, or of which every process has the same.
+
+  lies: a sharding for each.
+  """
   if jax.process_count() == 1:
     return jax.device_put(arrays, lies)
-  # device_put would send all of each array to all processes, to compare it.
-  one = lambda array, how: jax.make_array_from_callback(
-    array.shape, how, lambda part: np.asarray(array)[part]
-  )
-  return jax.tree.map(one, arrays, lies)
+  return jax.tree.map(_lay_among_processes, arrays, lies)
+
+
+def _lay_among_processes(array: Any, lies: NamedSharding) -> Array:
+  if isinstance(array, Array) and not array.is_fully_addressable:
+    if array.sharding.is_equivalent_to(lies, array.ndim):
+      return array
+    return jax.jit(lambda array: array, out_shardings=lies)(array)
+  # device_put would send all of the array to all processes, to compare it.
+  return jax.make_array_from_callback(array.shape, lies, lambda part: np.asarray(array)[part])
 
 
 @functools.lru_cache(maxsize=4)

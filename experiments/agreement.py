@@ -22,13 +22,33 @@ PATIENCE = 10.0  # seconds that a disk of several hosts may take to show a file 
 
 
 def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
-  """What a checkpoint must be of to be gone on with."""
+  """What a checkpoint, or a run that has ended, must be of to count for this job."""
+  task = inputs.task
+  scored = [metric.__name__ for metric in task.metrics], task.labels
   return {
     'settings': folders.settings_hash(schema.as_config(job), schema.FREE),
     'base': inputs.base,
     'tokenizer': inputs.tokenizer.fingerprint,
     **{f'{part} rows': split.fingerprint for part, split in inputs.splits.items()},
+    'answers': _hash([[split.references, split.groups] for split in inputs.splits.values()]),
+    'metrics': _hash(scored),
   }
+
+
+def check_ended(folder: Path, results: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+  """Raises StorageError where the results in a folder are of other weights or rows.
+
+  Their paths are settings that may change; what lies there may not.
+  """
+  theirs = results.get('identity', identity)
+  if wrong := [name for name in identity if theirs.get(name) != identity[name]]:
+    raise StorageError(
+      'The run in this folder has ended, and was of something else.',
+      where=f'{folder}: {", ".join(wrong)}',
+      expected=', '.join(str(identity[name]) for name in wrong),
+      got=', '.join(str(theirs.get(name)) for name in wrong),
+      fix='take another --workdir, or the weights, tokenizer and rows of that run',
+    )
 
 
 def check(
@@ -106,6 +126,10 @@ def code() -> str:
       digest.update(f'{root.name}/{file.relative_to(root)}\0'.encode())
       digest.update(hashlib.sha256(file.read_bytes()).digest())
   return digest.hexdigest()[:16]
+
+
+def _hash(plain: Any) -> str:
+  return hashlib.sha256(json.dumps(plain, default=str).encode()).hexdigest()[:16]
 
 
 def _digest(file: Path) -> str:

@@ -56,7 +56,7 @@ def run(
   Raises:
     ConfigError: before anything is written, where the mesh does not divide what it must.
     PeerError: before anything is written, where processes are about to do different things.
-    StorageError: the folder holds another run.
+    StorageError: the folder holds another run, or one on other weights or rows.
     PreemptedError: the process was asked to end, and all that was reached is saved.
   """
   out, plain = Path(workdir), schema.as_config(job)
@@ -66,6 +66,7 @@ def run(
   identity = agreement.identity(job, inputs)
   agreement.check(plain, schema.LOCAL, identity)
   if results := processes.first_says(lambda: folders.ended(out, plain, schema.FREE)):
+    agreement.check_ended(out, results, identity)
     leftovers.clear_after_death(out / CHECKPOINTS)
     return results
   checkpoints = Checkpoints(out / CHECKPOINTS, identity)
@@ -130,6 +131,7 @@ class Finetuning:
     waited = [each.waited for each in self._training.history]
     told = {
       'task': inputs.task.name,
+      'identity': agreement.identity(job, inputs),
       **scores,
       'intervals': intervals,
       **about(job, inputs),

@@ -18,7 +18,7 @@ import pytest
 
 from compacter_jax import t5
 from compacter_jax.checkpoints import manifest
-from experiments import finetune, pretraining, pretraining_job
+from experiments import finetune, pretraining, pretraining_job, schema
 from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
 from experiments.soak.runs import save_base
@@ -107,7 +107,15 @@ class Pair:
   """Both processes of a run."""
 
   def __init__(
-    self, place, out, name, plans=(NEVER, NEVER), changes=({}, {}), program=PROGRAM, base=None
+    self,
+    place,
+    out,
+    name,
+    plans=(NEVER, NEVER),
+    changes=({}, {}),
+    program=PROGRAM,
+    base=None,
+    config=CONFIG,
   ):
     with socket.create_server(('localhost', 0)) as free:
       address = f'localhost:{free.getsockname()[1]}'
@@ -127,7 +135,6 @@ class Pair:
       flags = [f'--coordinator={address}', '--processes=2', f'--process={process}']
       flags += [f'--heartbeat_seconds={HEARTBEAT}']
       mine = (base or settings(place)) | changes[process]
-      config = PRETRAIN if base else CONFIG
       self.both.append(Command(mine, out, log, ('-c', program), flags, env, config))
 
   def __enter__(self):
@@ -218,6 +225,26 @@ def test_no_end_of_a_process_loses_work(place, one):
   assert_near(place / 'on_one', one)
 
 
+def test_what_is_trained_may_be_split_among_processes(place):
+  """Full fine-tuning, of which no process has an array whole, goes through all that a run does."""
+  own = {k: v for k, v in settings(place).items() if not k.startswith('method.')}
+  own |= {'steps': 6, 'eval_every': 3, 'save_every': 2, 'mesh.data': 1, 'mesh.fsdp': 4}
+  config = read_config(HERE / 'full.py')
+  config.update_from_flattened_dict(own | {'mesh.devices': 4, 'eval_batch_size': 64})
+  mine = schema.job(config.to_dict())
+  with jax.numpy_dtype_promotion('standard'):
+    finetune.run(mine, read_inputs(mine), place / 'split', quiet=True)
+
+  out, more = place / 'split_in_two', {'base': own, 'config': HERE / 'full.py'}
+  asked = {'look': 3, 'signal': signal.SIGTERM}
+  with Pair(place, out, 'asked_split', (NEVER, asked), **more) as (first, second):
+    assert [first.ended(), second.ended()] == [75, 75], first.told() + second.told()
+  with Pair(place, out, 'split', **more) as (first, second):
+    assert [first.ended(), second.ended()] == [0, 0], first.told() + second.told()
+  assert 'going on from step' in first.told()
+  assert_near(out, place / 'split')
+
+
 @pytest.mark.soak
 def test_twenty_ends_of_either_process_lose_no_work(place, one):
   """Each at some look of its own, in a run that is begun anew whenever it gets to its end."""
@@ -285,7 +312,7 @@ def test_two_processes_pretrain_as_one_does(place):
   out, program = place / 'both', PROGRAM.replace('run.main, run', 'pretrain.main, pretrain')
   program = program.replace('several=True', 'pretrain.job, several=True')
   program = program.replace('commandline, run', 'commandline, pretrain')
-  more = {'program': program, 'base': base}
+  more = {'program': program, 'base': base, 'config': PRETRAIN}
   asked = {'look': 5, 'signal': signal.SIGTERM}
   with Pair(place, out, 'asked_pretraining', (NEVER, asked), **more) as (first, second):
     assert [first.ended(), second.ended()] == [75, 75], first.told() + second.told()

@@ -1,5 +1,6 @@
 """A fine-tuning run that is interrupted ends with the very bits of one that is not."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -188,6 +189,20 @@ def test_a_run_that_has_ended_does_nothing(base, inputs, whole, monkeypatch):
   results = finetune.run(job(base), inputs, whole, quiet=True)
   assert results == json.loads((whole / 'results.json').read_text())
   assert before == {path: path.stat().st_mtime_ns for path in whole.rglob('*')}
+
+
+def test_a_run_that_has_ended_was_of_its_own_weights_and_answers(base, inputs, whole):
+  """Their paths may change; results of others would be told as those of this command."""
+  test = inputs.splits['test']
+  others = {
+    'base': {'base': 'another'},
+    'answers': {'splits': inputs.splits | {'test': dataclasses.replace(test, groups=[0] * 16)}},
+    'metrics': {'task': dataclasses.replace(inputs.task, metrics=())},
+  }
+  for name, change in others.items():
+    with pytest.raises(StorageError, match='was of something else') as caught:
+      finetune.run(job(base), dataclasses.replace(inputs, **change), whole, quiet=True)
+    assert caught.value.where == f'{whole}: {name}'
 
 
 def test_a_run_that_was_killed_behind_its_results_leaves_no_checkpoints(
