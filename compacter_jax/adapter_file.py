@@ -30,14 +30,30 @@ NEEDED = 'format', 'method', 't5', 'base', 'arrays'
 UNSEALED = {*NEEDED, 'version', 'dtype', 'tokenizer', 'seed', 'notes'}  # in files without a hash
 
 
+class Fingerprint:
+  """That of weights which are never all there: they are shown one by one, by rising path."""
+
+  def __init__(self) -> None:
+    self._digest, self._last = hashlib.sha256(), ''
+
+  def add(self, path: str, weight: Any) -> None:
+    """Raises ValueError for a path out of order, which would be another fingerprint."""
+    if path <= self._last:
+      raise ValueError(f'{path} does not follow {self._last}')
+    array, self._last = np.asarray(weight), path
+    self._digest.update(f'{path} {array.dtype} {array.shape}\n'.encode())
+    self._digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+
+  def __str__(self) -> str:
+    return self._digest.hexdigest()
+
+
 def fingerprint(weights: Mapping[str, Any]) -> str:
   """SHA-256, in hex, of all weights with their paths, dtypes and shapes."""
-  digest = hashlib.sha256()
+  found = Fingerprint()
   for path, weight in sorted(weights.items()):
-    array = np.asarray(weight)
-    digest.update(f'{path} {array.dtype} {array.shape}\n'.encode())
-    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-  return digest.hexdigest()
+    found.add(path, weight)
+  return str(found)
 
 
 def save(

@@ -74,7 +74,9 @@ def run(
   console = Console(total, quiet or not processes.is_first())
   claimed = out, checkpoints, mesh, lambda: _begin_folder(out, plain), console, job.watchdog
   with guarded(*claimed, preemption, force) as guards:
-    results = Finetuning(job, inputs, placement, guards).results()
+    running = Finetuning(job, inputs, placement, guards)
+    del inputs  # with T5's own copy of what is trained, unless the caller keeps it
+    results = running.results()
   leftovers.clear(out / CHECKPOINTS)
   return results
 
@@ -107,8 +109,8 @@ class Finetuning:
     policy, spans = nonfinite.Policy(job.skips, self._examples), (every, job.save_every)
     own = job.batch_size, policy, job.leap, self._examples
     self._training = Training(guards, Spans(self._total, *spans, job.log_every), *own)
-    between = self._training.between
-    self._evaluation = Evaluation(job, inputs, placement, self._frozen, between)
+    between, kept = self._training.between, dataclasses.replace(inputs, frozen=self._frozen)
+    self._evaluation = Evaluation(job, kept, placement, self._frozen, between)
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
@@ -117,6 +119,7 @@ class Finetuning:
     padding = {'useful_ids': batches.useful(min(total, SAMPLED)), 'lines': batches.height}
     self._console.say(announce(job, inputs, total, padding['useful_ids']))
     begin, (state, first) = time.perf_counter(), self._begin()
+    inputs = self._inputs = dataclasses.replace(inputs, frozen=self._frozen)
     unit = dataclasses.replace(job.optim, rate=1.0)
     step = _program(inputs.model, unit, job.accumulate, self._placement.mesh)
     self._training.run(self, step, state, self._frozen, self._placement, first)

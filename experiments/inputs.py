@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 import compacter_jax as cj
-from compacter_jax import data, train
+from compacter_jax import data, sharding, train
+from compacter_jax.adapter_file import Fingerprint
 from compacter_jax.data.encoding import Encoded
-from compacter_jax.model import Model
-from compacter_jax.t5.config import Config
+from compacter_jax.model import Model, abstract
+from compacter_jax.t5.config import Config, shapes
 from compacter_jax.weights import Flat
 from experiments import rows
 from experiments.schema import Job
@@ -22,7 +24,7 @@ class Inputs:
 
   Attributes:
     model: T5 with the method grafted on.
-    frozen: all of T5's weights by path. base: their fingerprint.
+    frozen: all of T5's weights by path, on the mesh. base: their fingerprint.
     splits: the rows as ids, by 'train', 'validation' and 'test'. drawn: which rows they are.
     bad_rows: how many unusable rows were left out, by the file's path.
     cache_notes: why ids that were kept could not be used, or new ones not kept.
@@ -53,7 +55,7 @@ def read_inputs(job: Job) -> Inputs:
   folder = cj.t5.resolve(job.model)
   tokenizer = data.load_tokenizer(job.tokenizer or folder)
   data.check_answers(task, tokenizer)
-  cfg, frozen = weights(job, folder)
+  cfg, frozen, base = weights(job, folder)
   method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
   model = Model(cfg, method, job.dtype, job.remat, job.unroll)
   model.specs()  # raises at once where the method does not fit this T5
@@ -63,17 +65,35 @@ def read_inputs(job: Job) -> Inputs:
   cache, encoded = data.TokenCache(job.data.cache), {}
   for name, part in splits.parts().items():
     encoded[name] = cache.encode(rows.texts(job.data, part), tokenizer, *limits)
-  base, drawn = cj.fingerprint(frozen), rows.told(splits)
+  drawn = rows.told(splits)
   origins = rows.origins(job.data, splits.train)
   read = task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes, origins
   return Inputs(*read)
 
 
-def weights(job: Job, folder: str | Path) -> tuple[Config, Flat]:
-  """T5's config and weights, read or drawn."""
+def weights(job: Job, folder: str | Path) -> tuple[Config, Flat, str]:
+  """T5's config, its weights on the mesh, read or drawn, and their fingerprint.
+
+  An array that is read goes to its devices before the next one comes: a T5 may be larger than any
+  of them, and than the memory of the host.
+  """
   dtype = None if job.weights_dtype == 'file' else job.weights_dtype
-  cfg, frozen = cj.t5.load(folder, dtype)
-  if not job.random_base:
-    return cfg, frozen
-  drawn = cj.t5.random_weights(cfg, jax.random.key(job.seed))
-  return cfg, {path: weight.astype(frozen[path].dtype) for path, weight in drawn.items()}
+  cfg, seen = cj.t5.read_config(folder), Fingerprint()
+  mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
+  lies = sharding.shardings(mesh, sharding.t5_axes(shapes(cfg)), abstract(cfg))
+  if job.random_base:
+    _, dtypes = cj.t5.load(folder, dtype, lambda path, array: array.dtype)
+    drawn = cj.t5.random_weights(cfg, jax.random.key(job.seed), lies)
+    drawn = {path: drawn[path].astype(each) for path, each in sorted(dtypes.items())}
+    for path, array in drawn.items():
+      seen.add(path, sharding.fetch(array))
+    return cfg, drawn, str(seen)
+
+  def place(path: str, array: np.ndarray) -> jax.Array:
+    seen.add(path, array)
+    if mesh.size == 1:  # on a CPU the array itself, which it would copy to a mesh
+      return jax.device_put(array, mesh.devices.flat[0])
+    return sharding.lay({path: array}, {path: lies[path]})[path]
+
+  cfg, frozen = cj.t5.load(folder, dtype, place)
+  return cfg, frozen, str(seen)

@@ -1,7 +1,9 @@
 """A whole run from files on disk, and what it leaves behind."""
 
 import dataclasses
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import jax
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 
 import compacter_jax as cj
-from compacter_jax import evaluate, t5
+from compacter_jax import evaluate, sharding, t5, train
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import DataError, StorageError
+from compacter_jax.t5 import files
 from compacter_jax.train import Progress
 from experiments import evaluation, finetune, messages, quickstart, rows, run, schema
 from experiments.batches import lengths
@@ -269,3 +272,55 @@ def test_the_job_is_plain_settings(base):
   settings = job(base)
   assert dataclasses.is_dataclass(settings)
   assert hash(settings.method) == hash(job(base).method)
+
+
+MESH = {'data': 2, 'fsdp': 2, 'tensor': 2, 'devices': 8}
+
+
+def test_weights_are_read_one_by_one_into_their_shards(base, monkeypatch):
+  """The host never has two arrays of them, and no device more than its part."""
+  made, alive = files._aligned, []
+
+  class Watched(np.ndarray):
+    """An array that can be referred to weakly."""
+
+  def aligned(shape, dtype):
+    gc.collect()
+    assert not [each for each in alive if each() is not None]
+    array = made(shape, dtype).view(Watched)
+    alive.append(weakref.ref(array))
+    return array
+
+  monkeypatch.setattr(files, '_aligned', aligned)
+  settings = job(base, 'full', mesh=MESH)
+  inputs = read_inputs(settings)
+  assert len(alive) == len(inputs.frozen)
+  monkeypatch.undo()
+  mesh = sharding.make_mesh(**MESH)
+  lies = sharding.shardings(mesh, sharding.t5_axes(inputs.frozen), inputs.frozen)
+  assert {path: array.sharding for path, array in inputs.frozen.items()} == lies
+  whole = t5.load(base)[1]
+  assert inputs.base == cj.fingerprint(whole) == read_inputs(job(base)).base
+  assert all(np.array_equal(inputs.frozen[path], whole[path]) for path in whole)
+
+
+def test_random_weights_are_the_same_on_any_mesh(base):
+  alone, split = (read_inputs(job(base, random_base=True, mesh=m)) for m in ({'devices': 1}, MESH))
+  assert alone.base == split.base
+  assert not split.frozen['token_embedding'].sharding.is_fully_replicated
+
+
+def test_what_is_trained_is_not_held_a_second_time(base, tmp_path, monkeypatch):
+  """Of full fine-tuning: T5's own weights go once the trained ones have started from them."""
+  real, held = train.Loop.run, []
+
+  def run_(self, *args):
+    gc.collect()
+    shape = t5.shapes(t5.read_config(base))['token_embedding']
+    held.append(sum(array.shape == shape for array in jax.live_arrays()))
+    return real(self, *args)
+
+  monkeypatch.setattr(train.Loop, 'run', run_)
+  settings = job(base, 'full')
+  finetune.run(settings, read_inputs(settings), tmp_path / 'w', quiet=True)
+  assert held[0] == 4  # with two moments, and the best so far

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +26,9 @@ BLOCK = 8 * 2**20  # bytes read at a time: all that is ever held beside the mode
 _FLOAT32, _BFLOAT16 = np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)
 
 
+Place = Callable[[str, np.ndarray], Any]
+
+
 class Stored(NamedTuple):
   """A tensor and the open file that it lies in."""
 
@@ -33,19 +36,28 @@ class Stored(NamedTuple):
   entry: tensor_file.Entry
 
 
-def load(name_or_dir: str | Path, dtype: Any = None) -> tuple[Config, dict[str, jax.Array]]:
+def load(
+  name_or_dir: str | Path, dtype: Any = None, place: Place | None = None
+) -> tuple[Config, dict[str, Any]]:
   """A T5 from a folder or from the Hub: its Config and every array of `shapes` by path.
 
-  `dtype` is float32 or bfloat16; by default bfloat16 where all of the file is, else float32. Peak
-  memory is the model and BLOCK bytes. Raises WeightsError for a folder or file that is incomplete,
-  damaged or of another model, with all the faults at once, and ConfigError for a config or dtype
-  that cannot be computed with.
+  `dtype` is float32 or bfloat16; by default bfloat16 where all of the file is, else float32.
+  `place` is given each path and array as it is read, in the order of the paths, and returns what is
+  kept of it; by default it lies on the first device. Peak memory of the host is what is kept there,
+  the largest array, which holds all layers of a stack, and BLOCK bytes.
+
+  Raises WeightsError for a folder or file that is incomplete, damaged or of another model, with all
+  the faults at once, and ConfigError for a config or dtype that cannot be computed with.
   """
   want = _checked(dtype)
   folder = hub.resolve(name_or_dir)
   cfg = read_config(folder)
   # On a CPU what is put there is the array itself, not a copy.
-  return cfg, {path: jax.device_put(array) for path, array in _arrays(folder, cfg, want)}
+  place, kept = place or (lambda path, array: jax.device_put(array)), {}
+  for path, array in _arrays(folder, cfg, want):
+    kept[path] = place(path, array)
+    del array  # before the next one is made
+  return cfg, {path: kept[path] for path in shapes(cfg)}
 
 
 def check(folder: str | Path) -> Config:
@@ -67,13 +79,15 @@ def _arrays(folder: Path, cfg: Config, want: np.dtype | None) -> Iterator[tuple[
       dtypes = {stored.entry.dtype for stored in found.values()}
       want = _BFLOAT16 if dtypes == {_BFLOAT16} else _FLOAT32
     faults = [f'{n} differs from {source}' for n in repeated if _differ(found[n], found[source])]
-    for path, group in groupby(names(cfg), lambda name: name.path):
+    of = lambda name: name.path
+    for path, group in groupby(sorted(names(cfg), key=of), of):
       out = _aligned(shapes(cfg)[path], want)
       for name in group:
         stored = found[source if name.hf == EMBEDDING else name.hf]
         if bad := _fill(stored, name, out):
           faults.append(f'{name.hf} has {bad:,} numbers that are not finite')
       yield path, out
+      del out
   if faults:
     fix = 'for lm_head.weight: tie_word_embeddings in config.json is false if the head is not tied'
     differ = any('differs' in fault for fault in faults)

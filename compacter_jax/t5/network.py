@@ -118,9 +118,15 @@ class T5(nn.Module):
     return hook('lm_head', scaled, logits, lambda: table.T)
 
 
-def random_weights(cfg: Config, key: Array) -> dict[str, Array]:
-  """T5's weights freshly drawn, as T5 draws them before pretraining."""
+def random_weights(cfg: Config, key: Array, lies: Any = None) -> dict[str, Array]:
+  """T5's weights freshly drawn, as T5 draws them before pretraining.
+
+  lies: a sharding for each path, where they are made; by default the first device.
+  """
   ids = jnp.zeros((1, 1), jnp.int32)
-  params: Any = jax.jit(T5(cfg).init)(key, ids, ids)['params']
-  flat: Any = traverse_util.flatten_dict(params, sep='/')
-  return dict(flat)
+
+  def draw(key):
+    flat: Any = traverse_util.flatten_dict(T5(cfg).init(key, ids, ids)['params'], sep='/')
+    return dict(flat)
+
+  return jax.jit(draw, out_shardings=lies)(key)
