@@ -380,7 +380,7 @@ def test_the_note_that_is_forgotten_is_that_of_the_checkpoints(host, tmp_path):
 SRUN = r"""
 echo "srun $*" >>"$PLAY/calls"
 if [[ -e $PLAY/wait ]]; then
-  trap 'echo TERM >>"$PLAY/signals"' TERM
+  trap 'exit 137' TERM  # as srun does, with what runs in it
   touch "$PLAY/ready"
   until [[ -e $PLAY/end ]]; do sleep 0.02; done
 fi
@@ -392,7 +392,8 @@ JOB = '--python=python', '--nodes=2', '--gpus=4'
 @pytest.fixture
 def job(tmp_path):
   """Starts slurm_job.sh where srun ends with these codes in turn; the calls that it made."""
-  env = play(tmp_path, srun=SRUN, scontrol='echo "scontrol $*" >>"$PLAY/calls"')
+  told = 'echo "{} $*" >>"$PLAY/calls"'.format
+  env = play(tmp_path, srun=SRUN, scontrol=told('scontrol'), scancel=told('scancel'))
   env['SLURM_JOB_ID'] = '17'
 
   def start(*codes, **more):
@@ -409,37 +410,57 @@ def job(tmp_path):
   [
     ([0], ['srun']),
     ([2], ['srun']),
-    ([75], ['srun', 'scontrol']),
+    ([75], ['srun']),  # asked by somebody else, as scancel does
     ([8, 8, 0], ['srun'] * 3),
     ([8], ['srun'] * 4),
-    ([8, 137], ['srun'] * 2),
+    ([8, 137, 0], ['srun'] * 3),  # the code of a process that was killed hides the others' 8
+    ([8, 3], ['srun'] * 2),
   ],
   ids=str,
 )
-def test_a_job_is_queued_again_where_it_was_asked_to_end(job, codes, calls):
+def test_a_job_starts_a_run_again_that_lost_a_process(job, codes, calls):
   folder, start = job
   assert start(*codes).wait(PATIENCE) == codes[-1]
   lines = (folder / 'calls').read_text().splitlines()
   assert [line.split()[0] for line in lines] == calls
   assert 'JAX_LOCAL_DEVICE_IDS=0,1,2,3 python -m experiments.run' in lines[0]
   assert lines[0].endswith('--hosts=auto')
-  if 'scontrol' in calls:
-    assert lines[-1] == 'scontrol requeue 17'
 
 
-def test_the_end_of_the_time_is_passed_on_once(job):
+def test_the_end_of_the_time_is_passed_on_once_and_the_job_comes_back(job):
   folder, start = job
   (folder / 'wait').touch()
   running = start(75)
   until((folder / 'ready').exists)
-  running.send_signal(signal.SIGTERM)
-  until((folder / 'signals').exists)
-  running.send_signal(signal.SIGTERM)
+  running.send_signal(signal.SIGUSR1)
+  until(lambda: 'scancel' in (folder / 'calls').read_text())
+  running.send_signal(signal.SIGUSR1)
   time.sleep(0.1)  # for it to be passed on, if it were
   (folder / 'end').touch()
   assert running.wait(PATIENCE) == 75
-  assert (folder / 'signals').read_text() == 'TERM\n'
-  assert (folder / 'calls').read_text().endswith('scontrol requeue 17\n')
+  calls = (folder / 'calls').read_text().splitlines()
+  assert calls[1:] == ['scancel --signal=TERM 17', 'scontrol requeue 17']
+
+
+@pytest.mark.parametrize('code', [75, 8, 137])
+def test_a_job_that_is_cancelled_does_not_come_back(job, code):
+  """Slurm tells the steps itself; the script waits for them, and starts none again."""
+  folder, start = job
+  (folder / 'wait').touch()
+  running = start(code)
+  until((folder / 'ready').exists)
+  running.send_signal(signal.SIGTERM)
+  time.sleep(0.1)
+  (folder / 'end').touch()
+  assert running.wait(PATIENCE) == code
+  assert len((folder / 'calls').read_text().splitlines()) == 1
+
+
+def test_the_cores_of_a_job_are_those_of_its_process(job):
+  folder, start = job
+  (folder / 'bin/srun').write_text('#!/bin/sh\necho "$SRUN_CPUS_PER_TASK" >"$PLAY/cores"\n')
+  assert start(0, SLURM_CPUS_PER_TASK='16').wait(PATIENCE) == 0
+  assert (folder / 'cores').read_text() == '16\n'
 
 
 @pytest.mark.parametrize('restarts', [0, 1])

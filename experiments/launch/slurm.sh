@@ -35,7 +35,7 @@ job=(experiments/launch/slurm_job.sh "--workdir=${flag[workdir]}" "--nodes=${fla
   "--gpus=${flag[gpus]}" "--python=${flag[python]}" "--losses=${flag[losses]}")
 call mkdir -p "${flag[workdir]}-log"
 call sbatch "--job-name=${flag[name]}" "--nodes=${flag[nodes]}" --ntasks-per-node=1 \
-  "--gpus-per-node=${flag[gpus]}" "--time=${flag[time]}" --signal=B:TERM@120 --requeue \
+  "--gpus-per-node=${flag[gpus]}" "--time=${flag[time]}" --signal=B:USR1@120 --requeue \
   --open-mode=append "--output=${flag[workdir]}-log/%j.txt" "${more[@]}" "${job[@]}" -- "${run[@]}"
 if [[ ${flag[dry_run]} == true ]]; then
   echo '# and the job:'

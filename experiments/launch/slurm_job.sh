@@ -22,41 +22,58 @@ again=(scontrol requeue "${SLURM_JOB_ID:-JOB}")
 
 if [[ ${flag[dry_run]} == true ]]; then
   call "${step[@]}"
-  echo "# where it ends with 75:"
+  echo "# where its time was nearly over and it ends with 75:"
   call "${again[@]}"
   exit
 fi
 
 task=
 asked=false
-# Slurm tells this script alone that the time is nearly over, and srun passes it on to all nodes.
-# Once: a second signal would end the run before it has saved.
-trap 'asked=true; trap : TERM; [[ -z $task ]] || kill -TERM "$task"' TERM
+cancelled=false
+# Slurm tells this script alone that the time is nearly over. The steps of the job are told through
+# Slurm too: an srun that gets a SIGTERM kills them. Once, for a second one ends the run unsaved.
+tell() {
+  trap : USR1
+  asked=true
+  [[ -z $task ]] || scancel --signal=TERM "$SLURM_JOB_ID" || say 'The run cannot be told.'
+}
+trap tell USR1
+# Of scancel and of preemption, which tell the steps themselves; the job does not come back by this.
+trap 'cancelled=true' TERM
+# srun hands these on to the run from Slurm 22.05 on only if it is told so.
+if [[ -n ${SLURM_CPUS_PER_TASK:-} ]]; then
+  export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+fi
 
 # A job that is queued again after a node failed may be on other nodes; nothing of it is at work.
 if ((${SLURM_RESTART_COUNT:-0} > 0)); then
   rm -f "${flag[workdir]}/checkpoints/.holder.json"
 fi
 
+# Of several processes srun ends with the highest code: one that was killed hides the others' 8.
+is_lost() {
+  [[ $1 == 8 ]] || ((flag[nodes] > 1 && $1 > 128))
+}
+
 lost=0
-while true; do
+code=75
+while [[ $asked == false && $cancelled == false ]]; do
   say "+ $(quoted "${step[@]}")"
   code=0
   "${step[@]}" &
   task=$!
-  [[ $asked == false ]] || kill -TERM "$task"
   while kill -0 "$task" 2>/dev/null; do
     wait "$task" || true  # a signal ends `wait` and not srun
   done
   wait "$task" || code=$?
   task=
-  if [[ $code == 8 ]] && [[ $asked == false ]] && ((lost++ < flag[losses])); then
-    say "The run lost a node: $lost of ${flag[losses]}."
+  if is_lost "$code" && ((lost++ < flag[losses])); then
+    say "The run lost a process: $lost of ${flag[losses]}."
     continue
   fi
   break
 done
-if [[ $code == 75 ]]; then
+if [[ $code == 75 && $asked == true && $cancelled == false ]]; then
   "${again[@]}" || say 'It cannot be queued again; submitting it once more goes on with it.'
 fi
 exit "$code"
