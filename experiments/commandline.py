@@ -40,6 +40,12 @@ def start(
   if default and not any(re.match('--?config(=|$)', arg) for arg in sys.argv[1:]):
     sys.argv.append(f'--config={default}')
   sys.modules['__main__'].__doc__ = doc
+  for name in [
+    'config',
+    'workdir',
+    *([*hosts.flag_names(), 'force_unlock'] if several else []),
+  ]:  # --help shows these, and only those of the module that is run besides
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
   def parse(argv):
     try:
@@ -71,8 +77,8 @@ def start(
 
 def _example(doc: str | None) -> str:
   """The first command that a docstring shows."""
-  found = re.search(r'python -m .*', doc or '')
-  return ' '.join(found[0].split()) if found else ''
+  found = re.search(r'python -m (?:.*\\\n)*.*', doc or '')
+  return ' '.join(found[0].replace('\\\n', ' ').split()) if found else ''
 
 
 def _settings(config: flags.FlagHolder) -> dict[str, Any]:

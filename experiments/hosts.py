@@ -90,10 +90,14 @@ def define() -> None:
   number('heartbeat_seconds', default.heartbeat_seconds, silence)
 
 
+def flag_names() -> list[str]:
+  """The names of these flags."""
+  return [field.name for field in dataclasses.fields(Hosts)]
+
+
 def wanted() -> Hosts:
   """What the flags say.  Raises ConfigError for what cannot be."""
-  names = [field.name for field in dataclasses.fields(Hosts)]
-  given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+  given: dict[str, Any] = {name: flags.FLAGS[name].value for name in flag_names()}
   return Hosts(**given)
 
 

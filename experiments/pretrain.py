@@ -1,4 +1,4 @@
-"""Pretrains T5 from plain text, or goes on with it: span corruption or prefix language modelling.
+r"""Pretrains T5 from plain text, or goes on with it: span corruption or prefix language modelling.
 
     python -m experiments.pretrain --config=experiments/configs/pretrain_nano.py \
         --config.text.dir=DIR --workdir=W

@@ -1,4 +1,4 @@
-"""Fine-tunes T5: trains, evaluates, and leaves an adapter and results in a folder.
+r"""Fine-tunes T5: trains, evaluates, and leaves an adapter and results in a folder.
 
     python -m experiments.run --config=experiments/configs/compacter.py \
         --config.model=DIR_OR_NAME --config.data.task=sst2 --config.data.dir=DIR --workdir=W

@@ -3,7 +3,7 @@
 Rate 3e-4 and reduction 32 as in Karimi Mahabadi et al. 2021, who also try 16 and 8: widths of 48
 (3,625,728) and 96 (7,166,976).
 
-python -m experiments.run --config=experiments/configs/adapter.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/adapter.py --workdir=W
 """
 
 from experiments.configs import base

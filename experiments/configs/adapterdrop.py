@@ -4,7 +4,7 @@ No adapters in layers 0 to 4 of either stack, at a rate of 3e-4, as in Karimi Ma
 There every layer norm trains, hence gradients reach the lowest layer. With
 --config.method.norms.encoder_layers='(5,6,7,8,9,10,11)' nothing is differentiated below layer 5.
 
-python -m experiments.run --config=experiments/configs/adapterdrop.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/adapterdrop.py --workdir=W
 """
 
 from experiments.configs import base

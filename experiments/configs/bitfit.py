@@ -2,7 +2,7 @@
 
 Rate 3e-4 as in Karimi Mahabadi et al. 2021; the task's name leads the text, norms are frozen.
 
-python -m experiments.run --config=experiments/configs/bitfit.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/bitfit.py --workdir=W
 """
 
 from experiments.configs import base

@@ -3,7 +3,7 @@
 n = 4, reduction 32 and rate 3e-3 as the paper runs GLUE; on SuperGLUE it reports n = 12 (163,392).
 It chose n out of 4, 8, 12 and the reduction out of 32, 16, 8 on validation rows.
 
-python -m experiments.run --config=experiments/configs/compacter.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/compacter.py --workdir=W
 """
 
 from experiments.configs import base

@@ -2,7 +2,7 @@
 
 Compacter after the feed-forward only, with its settings; n = 12 on SuperGLUE (106,368).
 
-python -m experiments.run --config=experiments/configs/compacter_pp.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/compacter_pp.py --workdir=W
 """
 
 from experiments.configs import compacter

@@ -2,7 +2,7 @@
 
 The authors' rate of 3e-3; the rest is that of base.py, theirs 1,000 Adafactor steps of batch 8.
 
-python -m experiments.run --config=experiments/configs/ia3.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/ia3.py --workdir=W
 """
 
 from experiments.configs import base

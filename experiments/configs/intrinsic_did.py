@@ -1,6 +1,6 @@
 """Intrinsic dimension without scales (Li et al. 2018): 20,000 parameters on T5-base (0.009 %).
 
-python -m experiments.run --config=experiments/configs/intrinsic_did.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/intrinsic_did.py --workdir=W
 """
 
 from experiments.configs import base

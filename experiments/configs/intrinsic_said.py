@@ -1,6 +1,6 @@
 """Intrinsic-SAID (Aghajanyan et al. 2021): 20,000 parameters on T5-base (0.009 %).
 
-python -m experiments.run --config=experiments/configs/intrinsic_said.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/intrinsic_said.py --workdir=W
 """
 
 from experiments.configs import base

@@ -2,7 +2,7 @@
 
 On queries and values, the factors as small as they can be. The rate and the scale of 1 are ours.
 
-python -m experiments.run --config=experiments/configs/krona.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/krona.py --workdir=W
 """
 
 from experiments.configs import base

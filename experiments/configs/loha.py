@@ -2,7 +2,7 @@
 
 On the sites of lora.py, with its rate. The authors tune models of images and report none on T5.
 
-python -m experiments.run --config=experiments/configs/loha.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/loha.py --workdir=W
 """
 
 from experiments.configs import base

@@ -2,7 +2,7 @@
 
 On queries and values as in the authors' runs. They report none on T5: the rate is ours.
 
-python -m experiments.run --config=experiments/configs/lora.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/lora.py --workdir=W
 """
 
 from experiments.configs import base

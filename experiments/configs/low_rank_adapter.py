@@ -2,7 +2,7 @@
 
 Rank 1 and rate 3e-3 as published.
 
-python -m experiments.run --config=experiments/configs/low_rank_adapter.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/low_rank_adapter.py --workdir=W
 """
 
 from experiments.configs import base

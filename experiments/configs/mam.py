@@ -5,7 +5,7 @@ feed-forward, width 512 and s = 4, with the optimizer of parallel_adapter.py. On
 made its prefixes, 20,563,968 are needed (9.226 %). Where the authors classify, with RoBERTa-base,
 they take length 16, width 16, s = 2, rate 1e-4 and decay 0.1.
 
-python -m experiments.run --config=experiments/configs/mam.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/mam.py --workdir=W
 """
 
 from experiments.configs import base, parallel_adapter

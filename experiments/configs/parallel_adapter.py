@@ -4,7 +4,7 @@ Beside the feed-forward, width 512 and s = 4; that and the optimizer as the auth
 BART-large (100,000 steps, with labels smoothed by 0.1, which are not here). Where they classify,
 with RoBERTa-base, they take width 16, s = 2, rate 1e-4 and decay 0.1.
 
-python -m experiments.run --config=experiments/configs/parallel_adapter.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/parallel_adapter.py --workdir=W
 """
 
 from experiments.configs import base

@@ -3,7 +3,7 @@
 What Karimi Mahabadi et al. 2021 run as Pfeiffer et al. 2021, whose own place is in pfeiffer_ffn.py:
 they found this one better. Rate 3e-4.
 
-python -m experiments.run --config=experiments/configs/pfeiffer.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/pfeiffer.py --workdir=W
 """
 
 from experiments.configs import base

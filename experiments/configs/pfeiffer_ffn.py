@@ -2,7 +2,7 @@
 
 With the settings of adapter.py; the paper's table has pfeiffer.py.
 
-python -m experiments.run --config=experiments/configs/pfeiffer_ffn.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/pfeiffer_ffn.py --workdir=W
 """
 
 from experiments.configs import base

@@ -3,7 +3,7 @@
 Each projection has an A of its own. n = 12 and rate 3e-3 as the paper runs GLUE; on SuperGLUE it
 reports n = 4 (534,144, 0.240 %).
 
-python -m experiments.run --config=experiments/configs/phm_adapter.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/phm_adapter.py --workdir=W
 """
 
 from experiments.configs import base

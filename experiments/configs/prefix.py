@@ -3,7 +3,7 @@
 200 keys and values in front of every attention, trained themselves. The authors train them through
 a network (prefix_mlp.py), which they find more stable: the rate is ours.
 
-python -m experiments.run --config=experiments/configs/prefix.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/prefix.py --workdir=W
 """
 
 from experiments.configs import base

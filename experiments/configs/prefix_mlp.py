@@ -3,7 +3,7 @@
 Length 200, 800 hidden units, rate 5e-5, 30 epochs and three batches of 16 a step, as the authors
 run XSum on BART-large. Only what the network makes is needed afterwards: 11,059,200 (4.962 %).
 
-python -m experiments.run --config=experiments/configs/prefix_mlp.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/prefix_mlp.py --workdir=W
 """
 
 from experiments.configs import base

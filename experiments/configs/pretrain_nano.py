@@ -1,4 +1,4 @@
-"""Pretrains the small T5 that ships with the package: span corruption on plain text.
+"""Pretrains a T5 of the shape of the one that ships: span corruption on plain text.
 
     python -m experiments.pretrain --config=experiments/configs/pretrain_nano.py \
         --config.text.dir=DIR --workdir=W

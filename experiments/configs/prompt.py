@@ -3,7 +3,7 @@
 100 vectors from U(-0.5, 0.5), rate 3e-2 and two batches of 50 a step, as in Karimi
 Mahabadi et al. 2021.
 
-python -m experiments.run --config=experiments/configs/prompt.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/prompt.py --workdir=W
 """
 
 from experiments.configs import base

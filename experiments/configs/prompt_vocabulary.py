@@ -3,7 +3,7 @@
 100 vectors from the embeddings of the first 100 ids, rate 3e-1 and two batches of 50 a step, as in
 Karimi Mahabadi et al. 2021.
 
-python -m experiments.run --config=experiments/configs/prompt_vocabulary.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/prompt_vocabulary.py --workdir=W
 """
 
 from experiments.configs import base

@@ -3,7 +3,7 @@
 On queries and values as in the authors' runs. They report none on T5: the rate is ours, ten times
 that of lora.py.
 
-python -m experiments.run --config=experiments/configs/vera.py --config.data.dir=DIR
+python -m experiments.run --config=experiments/configs/vera.py --workdir=W
 """
 
 from experiments.configs import base

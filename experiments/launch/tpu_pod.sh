@@ -25,7 +25,8 @@
 #
 # Exit codes of the run: 0 ends this; 75, asked to end and saved, goes on; 8, a host was lost or is
 # stuck, goes on --losses times; others end this with that code. Every end deletes the slice but
-# an interrupt (Ctrl-C): then the run goes on, and the same command finds it again.
+# two: an interrupt (Ctrl-C), for then the run goes on, and the same command finds it again; and
+# results that cannot be copied, which are still to be fetched.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
 source "$here/shell.sh"

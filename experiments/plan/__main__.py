@@ -1,4 +1,4 @@
-"""What a run takes before a machine is rented: memory, time and mesh, compiled for chips afar.
+r"""What a run takes before a machine is rented: memory, time and mesh, compiled for chips afar.
 
     python -m experiments.plan --config=experiments/configs/compacter.py \
         --config.model=t5-base --topology=v5e:4x4 --search

@@ -30,7 +30,7 @@ ENVIRONMENT = {
 class NoCompiler(CompacterError, RuntimeError):
   """The compiler of a device is not installed."""
 
-  exit_code = 7
+  exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)
