@@ -7,7 +7,7 @@ no adapter. Files of earlier versions have no hash of the JSON, and are read all
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 import compacter_jax
 from compacter_jax import method as method_lib
-from compacter_jax import methods, sealed, settings, tensor_file
+from compacter_jax import methods, patterns, sealed, settings, tensor_file
 from compacter_jax.errors import CompacterError, StorageError, WeightsError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model
@@ -159,6 +159,8 @@ def check(directory: str | Path) -> Model:
 def _read(described: Mapping[str, Any], cfg: Config, directory: Path) -> tuple[Model, Tuned]:
   _same('arrays', described['arrays'], _hash(directory / ARRAYS), directory)
   try:
+    for pattern in _patterns(described['method']):
+      patterns.check(pattern)
     method = methods.from_config(described['method'])
     model = settings.build(Model, {'cfg': cfg, 'method': method, 'dtype': described['dtype']})
     model.specs()
@@ -167,6 +169,15 @@ def _read(described: Mapping[str, Any], cfg: Config, directory: Path) -> tuple[M
       'The method of this adapter is unknown.', where=str(directory / DESCRIPTION), got=str(error)
     ) from error
   return model, _fill(model, tensor_file.read(directory / ARRAYS), directory)
+
+
+def _patterns(settings: Any) -> Iterator[str]:
+  """All that stands under 'where' in the settings of a method, or of the parts of a chain."""
+  if isinstance(settings, Mapping):
+    for name, value in settings.items():
+      if name == 'where' and isinstance(value, str):
+        yield value
+      yield from _patterns(value)
 
 
 def _fill(model: Model, arrays: Mapping[str, np.ndarray], directory: Path) -> Tuned:

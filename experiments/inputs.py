@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import compacter_jax as cj
-from compacter_jax import data, sharding, train
+from compacter_jax import data, evaluate, sharding, train
 from compacter_jax.adapter_file import Fingerprint
 from compacter_jax.data.encoding import Encoded
 from compacter_jax.model import Model, abstract
@@ -65,6 +65,9 @@ def read_inputs(job: Job) -> Inputs:
   cache, encoded = data.TokenCache(job.data.cache), {}
   for name, part in splits.parts().items():
     encoded[name] = cache.encode(rows.texts(job.data, part), tokenizer, *limits)
+  for part in 'validation', 'test':  # a metric that is not defined for an answer says so now
+    answers = encoded[part].references
+    evaluate.score(task if part == 'test' else data.trained_on(task), answers, encoded[part])
   drawn = rows.told(splits)
   origins = rows.origins(job.data, splits.train)
   read = task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes, origins

@@ -117,6 +117,8 @@ def test_damage_is_noticed(tmp_path, frozen):
     ({'method': {'name': 'compactor'}}, 'did you mean'),
     ({'method': {'name': 'compacter', 'm': 4}}, 'has no setting'),
     ({'method': {'name': 'compacter', 'n': 2, 'width': 6}}, 'not those of the method'),
+    ({'method': {'name': 'compacter', 'where': '(.|.)*!'}}, 'involved'),
+    ({'method': {'adapters': {'name': 'compacter', 'where': '(.|.)*!'}}}, 'involved'),
   ],
 )
 def test_a_description_that_does_not_fit_is_refused(tmp_path, frozen, change, message):

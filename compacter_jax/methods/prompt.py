@@ -94,11 +94,12 @@ class Prompt(Method):
 
   def _check(self, vocab):
     """Raises ConfigError unless the vocabulary has the rows to start from."""
-    ids = range(self.length) if self.init == 'vocabulary' else {i for row in self.rows for i in row}
-    if not all(0 <= i < vocab for i in ids):
+    named = [i for row in self.rows for i in row]
+    ids = [self.length - 1] if self.init == 'vocabulary' else named
+    if wrong := [i for i in ids if not 0 <= i < vocab]:
       raise ConfigError(
         'The prompt has no such rows of the vocabulary to start from.',
         where='length' if self.init == 'vocabulary' else 'rows',
         expected=f'ids from 0 to {vocab - 1}',
-        got=str(sorted(ids)),
+        got=f'{wrong[0]}',
       )

@@ -26,9 +26,6 @@ BLOCK = 8 * 2**20  # bytes read at a time: all that is ever held beside the mode
 _FLOAT32, _BFLOAT16 = np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)
 
 
-Place = Callable[[str, np.ndarray], Any]
-
-
 class Stored(NamedTuple):
   """A tensor and the open file that it lies in."""
 
@@ -37,14 +34,13 @@ class Stored(NamedTuple):
 
 
 def load(
-  name_or_dir: str | Path, dtype: Any = None, place: Place | None = None
+  name_or_dir: str | Path, dtype: Any = None, place: Callable[[str, np.ndarray], Any] | None = None
 ) -> tuple[Config, dict[str, Any]]:
   """A T5 from a folder or from the Hub: its Config and every array of `shapes` by path.
 
-  `dtype` is float32 or bfloat16; by default bfloat16 where all of the file is, else float32.
-  `place` is given each path and array as it is read, in the order of the paths, and returns what is
-  kept of it; by default it lies on the first device. Peak memory of the host is what is kept there,
-  the largest array, which holds all layers of a stack, and BLOCK bytes.
+  `dtype` is float32 or bfloat16; by default bfloat16 where all of the file is, or float32. `place`
+  is given each path and array, by rising path, and returns what is kept; by default it lies on the
+  first device. Peak memory of the host is what is kept there, the largest array, and BLOCK bytes.
 
   Raises WeightsError for a folder or file that is incomplete, damaged or of another model, with all
   the faults at once, and ConfigError for a config or dtype that cannot be computed with.
@@ -53,7 +49,7 @@ def load(
   folder = hub.resolve(name_or_dir)
   cfg = read_config(folder)
   # On a CPU what is put there is the array itself, not a copy.
-  place, kept = place or (lambda path, array: jax.device_put(array)), {}
+  place, kept = place or (lambda _, array: jax.device_put(array)), {}
   for path, array in _arrays(folder, cfg, want):
     kept[path] = place(path, array)
     del array  # before the next one is made
@@ -79,8 +75,7 @@ def _arrays(folder: Path, cfg: Config, want: np.dtype | None) -> Iterator[tuple[
       dtypes = {stored.entry.dtype for stored in found.values()}
       want = _BFLOAT16 if dtypes == {_BFLOAT16} else _FLOAT32
     faults = [f'{n} differs from {source}' for n in repeated if _differ(found[n], found[source])]
-    of = lambda name: name.path
-    for path, group in groupby(sorted(names(cfg), key=of), of):
+    for path, group in groupby(sorted(names(cfg), key=lambda n: n.path), lambda n: n.path):
       out = _aligned(shapes(cfg)[path], want)
       for name in group:
         stored = found[source if name.hf == EMBEDDING else name.hf]

@@ -144,6 +144,7 @@ def optim() -> ConfigDict:
   config.schedule = 'linear'
   # Steps over which the rate rises from 0.
   config.warmup = 500
+  # Weight decay of AdamW: it pulls all that is trained towards 0, norms, gains and biases as well.
   config.decay = 0.0
   # Largest global norm of the gradient; 0 does not clip.
   config.clip = 1.0
