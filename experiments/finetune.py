@@ -100,12 +100,14 @@ class Finetuning:
   """One run on a mesh, which is set while it lasts."""
 
   def __init__(self, job: Job, inputs: Inputs, placement: Placement, guards: Guards):
-    self._job, self._inputs, self._placement = job, inputs, placement
+    whole = placement.weights(inputs.frozen)  # where they lie already, unless read for another mesh
+    self._inputs = inputs = dataclasses.replace(inputs, frozen=whole)
+    self._job, self._placement = job, placement
     self._out, self._console = guards.folder, guards.console
     split = inputs.splits['train']
     self._total, every = lengths(job, len(split))
     self._batches = training(job, split, inputs.model.cfg.d_model, placement.ways)
-    self._frozen = placement.weights(inputs.model.trim(inputs.frozen))
+    self._frozen = inputs.model.trim(whole)
     policy, spans = nonfinite.Policy(job.skips, self._examples), (every, job.save_every)
     own = job.batch_size, policy, job.leap, self._examples
     self._training = Training(guards, Spans(self._total, *spans, job.log_every), *own)

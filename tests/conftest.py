@@ -32,12 +32,23 @@ MAPS, MOST = Path('/proc/self/maps'), 40_000
 _tests = itertools.count()
 
 
+# Of minutes. They go first, for else one process is at work on them while the others have ended.
+LONG = 'test_laws', 'test_hosts', 'test_soak', 'test_resume', 'test_placement', 'test_pretraining'
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
   """A file is one process's: else both would make its fixtures and compile its programs."""
   from xdist.scheduler import LoadFileScheduling
 
+  config.option.loadscopereorder = False  # by the number of tests, of which long ones have few
   return LoadFileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+  """The long files first, all else as it was."""
+  places = {name: place for place, name in enumerate(LONG)}
+  items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
 TINY = {name: from_hf(hf) for name, hf in SHAPES.items()}

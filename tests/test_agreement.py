@@ -57,7 +57,7 @@ def test_what_differs_is_named_with_the_processes(other, base, inputs):
   cases = {
     'config.optim.rate': {'job_': job(base, **{'optim.rate': 0.5})},
     'config.mesh.data': {'job_': job(base, **{'mesh.data': 2})},
-    'test rows': {'inputs_': rows},
+    'answers, test rows': {'inputs_': rows},
     'base': {'inputs_': dataclasses.replace(inputs, base='another')},
     'code': {'code': 'another'},
   }
@@ -66,7 +66,8 @@ def test_what_differs_is_named_with_the_processes(other, base, inputs):
       other(**changes)
     assert caught.value.where == field
     assert caught.value.exit_code == 8
-    assert f'{field}: process 0 (' in caught.value.got
+    for each in field.split(', '):
+      assert f'{each}: process 0 (' in caught.value.got
     assert '; process 1 (' in caught.value.got
 
 

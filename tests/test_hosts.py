@@ -33,7 +33,7 @@ from experiments import commandline, run
 from experiments.preemption import Preemption
 
 plan, log, out = json.loads(os.environ['PLAN']), Path(os.environ['LOG']), os.environ['OUT']
-real_look, real_score, looks, written = Preemption.__call__, evaluate.score, [], []
+real_look, real_predict, looks, written = Preemption.__call__, evaluate.predict, [], []
 
 def look(self, step):
   looks.append(step)
@@ -44,16 +44,17 @@ def look(self, step):
       time.sleep(0.05)  # JAX looks for it once a second
   return real_look(self, step)
 
-def score(task, predictions, split):
+def predict(*args):
+  predictions = real_predict(*args)
   print('predicted', json.dumps(predictions), flush=True)
-  return real_score(task, predictions, split)
+  return predictions
 
 def audit(event, args):
   if event == 'open' and isinstance(args[0], str) and args[0].startswith(out):
     if set(args[1] or '') & set('wax+') and not args[0].startswith(out + '/checkpoints'):
       print('wrote', args[0], flush=True)
 
-Preemption.__call__, evaluate.score = look, score
+Preemption.__call__, evaluate.predict = look, predict
 sys.addaudithook(audit)
 commandline.start(run.main, run.__doc__, several=True)
 """
