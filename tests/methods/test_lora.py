@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,15 @@ def test_dropout_acts_while_training_only_and_keeps_the_mean():
   dropped = method.edit(x, y, p, {}, Here(key=jax.random.key(0)))
   assert not np.allclose(dropped, still)
   np.testing.assert_allclose(dropped.mean(0), still.mean(0), atol=0.15)
+
+
+def test_dropout_acts_on_a_head_of_its_own():
+  cfg = dataclasses.replace(next(cfg for cfg in TINY.values() if not cfg.tied_head), dropout=0.0)
+  model, weights = Model(cfg, LoRA(rank=2, dropout=0.5, where='lm_head')), draw(cfg)
+  tuned = jax.tree.map(jnp.ones_like, model.init(jax.random.key(0), weights))
+  logits = jax.jit(lambda key: model.logits(tuned, weights, *[jnp.ones((1, 3), int)] * 2, key))
+  one, other = (logits(jax.random.key(i)) for i in range(2))
+  assert not np.allclose(one, other)
 
 
 def test_initial_distribution():
