@@ -15,7 +15,7 @@ from compacter_jax.errors import ConfigError
 from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.lora import LoRA
 from compacter_jax.methods.unfreeze import Unfreeze
-from compacter_jax.model import Model
+from compacter_jax.model import Model, abstract
 from compacter_jax.partition import over_rows
 from compacter_jax.placement import Placement
 
@@ -210,3 +210,14 @@ def test_a_mesh_of_fewer_devices():
   assert sharding.make_mesh(devices=4).shape['data'] == 4
   with pytest.raises(ConfigError, match='devices'):
     sharding.make_mesh(devices=9)
+
+
+def test_kernels_of_some_layers_lie_as_those_of_all():
+  """They and their moments would else be on every device whole."""
+  mesh = sharding.make_mesh(2, 2, 2)
+  lies = []
+  for layers in None, (1,):
+    method = Unfreeze('encoder/.*/ffn/wi_0/kernel', encoder_layers=layers, decoder_layers=())
+    state = Placement(mesh, Model(CFG, method), abstract(CFG)).lies(optax.sgd(1))
+    lies.append(list(state.tuned.weights.values()))
+  assert lies[0] == lies[1] and lies[0][0].spec == PartitionSpec(None, 'fsdp', 'tensor')
