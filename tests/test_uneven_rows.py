@@ -1,10 +1,6 @@
 """Rows that divide among neither batches nor devices nor hosts: each is predicted once."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import jax
@@ -14,17 +10,13 @@ from compacter_jax import data, evaluate, methods, sharding, t5
 from compacter_jax.model import Model, abstract
 from compacter_jax.placement import Placement
 from experiments.evaluation import Evaluation
-from experiments.soak.runs import ROOT
+from tests import two_processes
 
 BATCH = 4
 SIZES = range(1, 3 * BATCH + 2)
 TEXTS = [' '.join(['row'] * (i % 5 + 1) + [str(i)]) for i in SIZES]
 
 PROGRAM = """
-import json, sys
-import jax
-jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 from tests.test_uneven_rows import predicted
 print(json.dumps(predicted(4)))
 """
@@ -63,24 +55,5 @@ def test_each_row_is_predicted_once(devices):
 
 
 def test_each_row_is_predicted_once_on_two_hosts():
-  with socket.create_server(('localhost', 0)) as free:
-    address = f'localhost:{free.getsockname()[1]}'
-  env = os.environ | {'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '2'}
-  both = [
-    subprocess.Popen(
-      [sys.executable, '-c', PROGRAM, address, str(process)],
-      env=env,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for process in range(2)
-  ]
-  try:
-    told = [each.communicate(timeout=120) for each in both]
-  finally:
-    for each in both:
-      each.kill()
-  assert not any(each.returncode for each in both), told
-  for out, _ in told:
-    assert json.loads(out.splitlines()[-1]) == [TEXTS[:rows] for rows in SIZES]
+  for line in two_processes.last_lines(PROGRAM):
+    assert json.loads(line) == [TEXTS[:rows] for rows in SIZES]

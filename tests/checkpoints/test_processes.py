@@ -1,27 +1,17 @@
 """Two processes of one program on one file system: one writes the names, both have the arrays."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 from compacter_jax.checkpoints import verify
+from tests import two_processes
 from tests.checkpoints.states import names
 
-ROOT = Path(__file__).parents[2]
-
 PROGRAM = """
-import json, sys
-import jax
-jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-jax.distributed.initialize(sys.argv[2], 2, int(sys.argv[3]))
 import jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from compacter_jax.checkpoints import Checkpoints
 from compacter_jax.errors import CompacterError
-folder, part = sys.argv[1], sys.argv[4]
+folder, part = sys.argv[3:]
 mesh = Mesh(np.asarray(jax.devices()), ('x',))
 split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (('x',), ()))
 
@@ -54,28 +44,7 @@ print(json.dumps(told))
 
 def both(folder, part):
   """What the two processes tell."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    address = f'localhost:{free.getsockname()[1]}'
-  flags = '--xla_force_host_platform_device_count=2'
-  env = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT)}
-  runs = [
-    subprocess.Popen(
-      [sys.executable, '-c', PROGRAM, str(folder), address, str(k), part],
-      env=env,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for k in range(2)
-  ]
-  try:
-    told = [run.communicate(timeout=120) for run in runs]
-  finally:
-    for run in runs:
-      run.kill()
-  assert not any(run.returncode for run in runs), [errors[-3000:] for _, errors in told]
-  return [json.loads(out.splitlines()[-1]) for out, _ in told]
+  return [json.loads(line) for line in two_processes.last_lines(PROGRAM, folder, part)]
 
 
 def test_two_processes_save_and_go_on(tmp_path):
