@@ -9,7 +9,7 @@ import re
 from compacter_jax.errors import ConfigError
 
 LONGEST = 1_000  # characters
-REPEATS = 4  # in one alternative; paths have some 60 characters, so that a match takes milliseconds
+REPEATS, ALL = 4, 16  # in one alternative, and in all of them; a path has some 60 characters
 
 
 def check(pattern: str) -> None:
@@ -25,11 +25,13 @@ def check(pattern: str) -> None:
     why = odd[0]
   elif max(len(re.findall(r'[*+?{]', part)) for part in _alternatives(pattern)) > REPEATS:
     why = f'more than {REPEATS} repeats in one alternative'
+  elif len(re.findall(r'[*+?{]', pattern)) > ALL:
+    why = f'more than {ALL} repeats'
   if why:
     raise ConfigError(
       'A pattern of a file may not be as involved as this one.',
       where=f'where={pattern[:200]!r}',
-      expected=f'no repeated groups, no (?...), no more than {REPEATS} repeats in an alternative',
+      expected=f'no repeated groups, no (?...), {REPEATS} repeats an alternative, {ALL} in all',
       got=why,
     )
 

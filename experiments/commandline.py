@@ -40,11 +40,8 @@ def start(
   if default and not any(re.match('--?config(=|$)', arg) for arg in sys.argv[1:]):
     sys.argv.append(f'--config={default}')
   sys.modules['__main__'].__doc__ = doc
-  for name in [
-    'config',
-    'workdir',
-    *([*hosts.flag_names(), 'force_unlock'] if several else []),
-  ]:  # --help shows these, and only those of the module that is run besides
+  shared = [*hosts.flag_names(), 'force_unlock'] if several else []
+  for name in ['config', 'workdir', *shared]:  # else --help shows those of the run module alone
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
   def parse(argv):

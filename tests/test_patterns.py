@@ -28,6 +28,7 @@ PATHS = [
     '(?=a)a',
     'a' * 1_001,
     '.*a|' + '.*' * 5,
+    '|'.join(['.*.*.*!'] * 6),
   ],
 )
 def test_what_may_take_long_is_refused(pattern):
@@ -36,12 +37,12 @@ def test_what_may_take_long_is_refused(pattern):
 
 
 def test_what_is_allowed_takes_no_time():
-  for pattern in '.*.*.*.*!', '.*a.*b.*c.*!', '(.*|.*)(.*|.*)!', '|'.join(['.*.*.*!'] * 50):
+  for pattern in '.*.*.*.*!', '.*a.*b.*c.*!', '(.*|.*)(.*|.*)!', '|'.join(['.*.*.*.*!'] * 4):
     patterns.check(pattern)
     begin = time.process_time()
     for path in PATHS:
       assert not re.fullmatch(pattern, path)
-    assert time.process_time() - begin < 20  # of hours that the others take
+    assert time.process_time() - begin < 20  # of years that the others take
 
 
 def test_patterns_of_all_methods_and_configs_are_allowed():

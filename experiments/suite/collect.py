@@ -39,7 +39,11 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
   runs = runner.plan.runs()
   others = runner.known
   found = [(run, result) for run in runs if (result := runner.result(run)) is not None]
-  made = [result['versions'] for _, result in found if 'versions' in result] or [versions()]
+  own = [result for _, result in found if 'versions' in result]  # not of others
+  made = [result['versions'] for result in own] or [versions()]
+  devices = [result['device'] for result in own]
+  if not devices and not others.devices:
+    devices = [jax.devices()[0].device_kind]
   names = dict.fromkeys(name for each in (*others.versions, *made) for name in each)
   tasks = [_task(name, [r for run, r in found if run.task == name]) for name in suite.tasks]
   return records.Records(
@@ -47,7 +51,7 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
     model=suite.model,
     base=records.Base(t5.count(cfg), cj.fingerprint(frozen)),
     command=f'python -m experiments.suite --suite={suite.name} --workdir=W --data.dir=DIR',
-    device=joined([*others.devices, jax.devices()[0].device_kind]),
+    device=joined([*others.devices, *devices]),
     versions={
       name: joined(each[name] for each in (*others.versions, *made) if name in each)
       for name in names

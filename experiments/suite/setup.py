@@ -24,9 +24,9 @@ def of(suite: Suite, place: Place) -> dict[str, list[str]]:
     for task in suite.tasks:
       run = Run(FINAL, method, task, suite.seeds[0], ())
       made = _flat(plan.settings_of(suite, run, place))
-      for name in made.keys() | config.keys():
-        here.setdefault(name, {})[method, task] = made.get(name)
-        published.setdefault(name, {})[method, task] = config.get(name)
+      for name, value in made.items():  # a suite changes settings and adds none
+        here.setdefault(name, {})[method, task] = value
+        published.setdefault(name, {})[method, task] = config[name]
   names = [name for name in here if name not in OWN and here[name] != published[name]]
   return {name: [_told(here[name]), _told(published[name])] for name in sorted(names)}
 
