@@ -344,12 +344,17 @@ def test_what_others_ran_on_is_told(made, base, tmp_path):
   rows = tuple(dataclasses.replace(row, time=0.5, memory=0.25) for row in whole.rows)
   versions = whole.versions | {'jax': '0.0.1'}
   changed = dataclasses.replace(whole, rows=rows, device='abacus', versions=versions)
-  records.write(tmp_path / 'records.json', changed)
-  again = Runner(SUITE, place(base), tmp_path / 'w', [tmp_path / 'records.json'])
+  known = tmp_path / 'records.json'
+  records.write(known, changed)
+  again = Runner(SUITE, place(base), tmp_path / 'w', [known])
   again.begin()
   found = collect.collect(SUITE, place(base), again, tmp_path / 'w')
-  assert found.device == f'abacus, {whole.device}'
-  assert found.versions == whole.versions | {'jax': f'0.0.1, {whole.versions["jax"]}'}
+  assert (found.device, found.versions) == ('abacus', versions)  # no run is of this machine
+  mixed = Runner(SUITE, place(base), workdir, [known])
+  mixed.begin()
+  both = collect.collect(SUITE, place(base), mixed, workdir)
+  assert both.device == f'abacus, {whole.device}'
+  assert both.versions == versions | {'jax': f'0.0.1, {whole.versions["jax"]}'}
   assert [(row.time, row.memory) for row in found.rows] == [(0.5, 0.25)] * 2
 
 

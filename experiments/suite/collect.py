@@ -40,22 +40,18 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
   others = runner.known
   found = [(run, result) for run in runs if (result := runner.result(run)) is not None]
   own = [result for _, result in found if 'versions' in result]  # not of others
-  made = [result['versions'] for result in own] or [versions()]
-  devices = [result['device'] for result in own]
-  if not devices and not others.devices:
-    devices = [jax.devices()[0].device_kind]
-  names = dict.fromkeys(name for each in (*others.versions, *made) for name in each)
+  # this machine stands on the page only where it made a run, or nobody has yet
+  made = [*others.versions, *(result['versions'] for result in own)] or [versions()]
+  devices = [*others.devices, *(result['device'] for result in own)]
+  names = dict.fromkeys(name for each in made for name in each)
   tasks = [_task(name, [r for run, r in found if run.task == name]) for name in suite.tasks]
   return records.Records(
     suite=suite.name,
     model=suite.model,
     base=records.Base(t5.count(cfg), cj.fingerprint(frozen)),
     command=f'python -m experiments.suite --suite={suite.name} --workdir=W --data.dir=DIR',
-    device=joined([*others.devices, *devices]),
-    versions={
-      name: joined(each[name] for each in (*others.versions, *made) if name in each)
-      for name in names
-    },
+    device=joined(devices or [jax.devices()[0].device_kind]),
+    versions={name: joined(each[name] for each in made if name in each) for name in names},
     rows=tuple(_row(suite, place, runner, workdir, cfg, name) for name in suite.methods),
     tasks=tuple(task for task in tasks if task is not None),
     runs=tuple(_run(runner, run, result) for run, result in found),
