@@ -1,4 +1,4 @@
-"""T5 weights in and out of Hugging Face's folders: config.json beside model*.safetensors."""
+"""T5 weights out of Hugging Face's folders: config.json beside model*.safetensors."""
 
 import json
 import math
@@ -15,12 +15,14 @@ import ml_dtypes
 import numpy as np
 
 from compacter_jax import tensor_file
-from compacter_jax.errors import ConfigError, StorageError, WeightsError
+from compacter_jax.errors import ConfigError, WeightsError
 from compacter_jax.t5 import hub
-from compacter_jax.t5.config import Config, from_hf, shapes, to_hf
+from compacter_jax.t5.config import Config, from_hf, shapes
 from compacter_jax.t5.names import EMBEDDING, STRAY, Name, compare, copies, listed, names
 
 SINGLE, INDEX = 'model.safetensors', 'model.safetensors.index.json'
+CONFIG = 'config.json'
+DRAFT = '.saving'  # a folder in it, where `saving.save` writes
 BLOCK = 8 * 2**20  # bytes read at a time: all that is ever held beside the model itself
 
 _FLOAT32, _BFLOAT16 = np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)
@@ -91,40 +93,6 @@ def _arrays(folder: Path, cfg: Config, want: np.dtype | None) -> Iterator[tuple[
     )
 
 
-def save(
-  directory: str | Path,
-  cfg: Config,
-  frozen: Mapping[str, jax.Array],
-  max_shard_bytes: int = 5 * 10**9,
-) -> None:
-  """Writes config.json and model.safetensors, in shards with an index above `max_shard_bytes`.
-
-  Every file is written atomically, over those of an earlier model. Raises WeightsError where
-  `frozen` is not all of this T5, StorageError where the folder cannot be written.
-  """
-  directory = Path(directory)
-  compare(shapes(cfg), {path: array.shape for path, array in frozen.items()}, 'the arrays')
-  try:
-    directory.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise StorageError('This folder cannot be made.', where=str(directory)) from error
-  tensors = {name.hf: _lazy(name, frozen[name.path]) for name in names(cfg)}
-  shards = _shards(tensors, max_shard_bytes)
-  for file, members in shards.items():
-    # transformers refuses a file that does not say for which framework it was written.
-    tensor_file.write(directory / file, members, {'format': 'pt'})
-  if SINGLE not in shards:
-    total = sum(_bytes(tensor) for tensor in tensors.values())
-    where = {name: file for file, members in shards.items() for name in members}
-    _write_json(directory / INDEX, {'metadata': {'total_size': total}, 'weight_map': where})
-  _write_json(directory / 'config.json', to_hf(cfg))
-  # What an earlier save left would be read instead of this, or for nothing.
-  for old in directory.glob('model*.safetensors*'):
-    shard = re.fullmatch(r'model(-\d{5}-of-\d{5})?\.safetensors', old.name)
-    if (shard and old.name not in shards) or (old.name == INDEX and SINGLE in shards):
-      old.unlink()
-
-
 def _checked(dtype: Any) -> np.dtype | None:
   """The dtype to load, which may be None. Raises ConfigError for one that T5 cannot live in."""
   if dtype is None:
@@ -142,7 +110,11 @@ def _checked(dtype: Any) -> np.dtype | None:
 
 def read_config(name_or_dir: str | Path) -> Config:
   """The Config of a T5 in a folder or on the Hub; raises as `load`."""
-  path = hub.resolve(name_or_dir, weights=False) / 'config.json'
+  path = hub.resolve(name_or_dir, weights=False) / CONFIG
+  if not path.exists() and (path.parent / DRAFT).exists():
+    raise WeightsError(
+      'A save into this folder was cut off.', where=str(path.parent), fix='save the model again'
+    )
   fields = _read_json(path)
   try:
     return from_hf(fields)
@@ -246,41 +218,6 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
   return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def _lazy(name: Name, array: jax.Array) -> tensor_file.Lazy:
-  """One tensor of the file, taken out of its stack when it is written."""
-
-  def make() -> np.ndarray:
-    if name.layer is None:
-      whole = np.asarray(array)
-    else:
-      whole = np.asarray(jax.lax.dynamic_index_in_dim(array, name.layer, keepdims=False))
-    return whole.T if name.transpose else whole
-
-  return tensor_file.Lazy(np.dtype(array.dtype), name.shape, make)
-
-
-def _bytes(tensor: tensor_file.Lazy) -> int:
-  return math.prod(tensor.shape) * tensor.dtype.itemsize
-
-
-def _shards(
-  tensors: Mapping[str, tensor_file.Lazy], limit: int
-) -> dict[str, dict[str, tensor_file.Lazy]]:
-  """Tensors by file, in order, no file above `limit` bytes unless one tensor is."""
-  shards: list[dict[str, tensor_file.Lazy]] = []
-  room = -1
-  for name, tensor in tensors.items():
-    if _bytes(tensor) > room:
-      shards.append({})
-      room = limit
-    shards[-1][name] = tensor
-    room -= _bytes(tensor)
-  if len(shards) == 1:
-    return {SINGLE: shards[0]}
-  total = len(shards)
-  return {f'model-{i + 1:05}-of-{total:05}.safetensors': shard for i, shard in enumerate(shards)}
-
-
 def _read_json(path: Path) -> dict[str, Any]:
   """A JSON object. Raises WeightsError for anything else."""
   with tensor_file.reading(path) as file:
@@ -292,9 +229,3 @@ def _read_json(path: Path) -> dict[str, Any]:
   if not isinstance(fields, dict):
     raise WeightsError('This is no JSON object.', where=str(path))
   return fields
-
-
-def _write_json(path: Path, fields: Mapping[str, Any]) -> None:
-  """Writes a JSON object atomically, in a form that is the same every time."""
-  with tensor_file.atomic(path) as file:
-    file.write((json.dumps(fields, indent=2, sort_keys=True) + '\n').encode())
