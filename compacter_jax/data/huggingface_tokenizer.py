@@ -14,11 +14,14 @@ from compacter_jax.errors import WeightsError
 class HuggingFaceTokenizer:
   """Any tokenizer that `transformers.AutoTokenizer` can load, e.g. google/byt5-small."""
 
-  def __init__(self, path_or_name: str):
+  def __init__(self, path_or_name: str, revision: str | None = None):
+    """revision: of a model on the Hub, see `hub_names`."""
     from transformers import AutoTokenizer
 
     try:
-      self._tokenizer: Any = AutoTokenizer.from_pretrained(path_or_name)
+      self._tokenizer: Any = AutoTokenizer.from_pretrained(
+        path_or_name, revision=revision or 'main'
+      )
     # AutoTokenizer lets through whatever the class it settles on raises, KeyError included.
     except Exception as error:
       raise WeightsError(

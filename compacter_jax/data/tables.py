@@ -19,6 +19,10 @@ from compacter_jax.data.formats import Line
 from compacter_jax.errors import ConfigError, DataError
 
 SHOWN_FILES = 20
+# Parquet packs a value that is repeated into nothing: a few KB may hold more than any memory.
+LARGEST, RATIO = 256 * 2**20, 100  # bytes that are always taken; beyond, by those of the file
+BATCH = 256  # rows that are unpacked at a time
+CELL = 64  # bytes that a cell takes in Python beside its text
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[Line]:
@@ -94,8 +98,14 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Line]:
     with ParquetFile(path, page_checksum_verification=True) as file:
       names = file.schema_arrow.names
       _check_header(path, names, columns)
-      table = file.read(list(columns))
-      cells = [table.column(name).to_pylist() for name in columns]
+      cells: list[list[Any]] = [[] for _ in columns]
+      size, most = 0, max(LARGEST, RATIO * path.stat().st_size)
+      for batch in file.iter_batches(BATCH, columns=list(columns)):
+        size += batch.nbytes + CELL * batch.num_rows * len(columns)
+        if size > most:
+          raise _bomb(path, most)
+        for column, name in zip(cells, columns):
+          column.extend(batch.column(name).to_pylist())
   except DataError:
     raise
   except Exception as error:  # a damaged file makes pyarrow raise almost anything
@@ -106,6 +116,16 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Line]:
     ) from error
   rows = (dict(zip(columns, row)) for row in zip(*cells))
   return (Line(number, str(row), row) for number, row in enumerate(rows, 1))
+
+
+def _bomb(path: Path, most: int) -> DataError:
+  return DataError(
+    'The table is far larger than its file, as only a harmful one would be.',
+    where=str(path),
+    expected=f'at most {most:,} bytes, from {path.stat().st_size:,}',
+    got='more',
+    fix='if it is yours, write it as JSON lines',
+  )
 
 
 READERS: dict[str, Callable[[Path, Sequence[str]], Iterator[Line]]] = {

@@ -1,6 +1,5 @@
 """Text to ids and back: what the pipeline asks of a tokenizer, and where one is found."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -8,8 +7,7 @@ from typing import Protocol
 from compacter_jax.data.huggingface_tokenizer import HuggingFaceTokenizer, first_line
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import WeightsError
-
-_HUB_NAME = re.compile(r'[\w-][\w.-]*(/[\w-][\w.-]*)?')
+from compacter_jax.hub_names import HubName, parse
 
 
 class Tokenizer(Protocol):
@@ -50,30 +48,31 @@ def load_tokenizer(path_or_name: str | Path) -> Tokenizer:
     return SentencePieceTokenizer(model) if model.exists() else HuggingFaceTokenizer(str(path))
   if name and path.exists():
     return SentencePieceTokenizer(path)
-  if path.suffix == '.model' or not _HUB_NAME.fullmatch(name):
+  hub = parse(name)
+  if path.suffix == '.model' or not hub:
     raise WeightsError(
       'There is no such tokenizer.',
       where=name,
       expected='a spiece.model, a folder with one, or a name on the Hugging Face Hub',
     )
-  model = _downloaded(name)
-  return SentencePieceTokenizer(model) if model else HuggingFaceTokenizer(name)
+  model = _downloaded(hub)
+  return SentencePieceTokenizer(model) if model else HuggingFaceTokenizer(*hub)
 
 
-def _downloaded(name: str) -> Path | None:
+def _downloaded(name: HubName) -> Path | None:
   """The Hub's `spiece.model` of that name, None if the model has none."""
   from huggingface_hub import hf_hub_download
   from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
   try:
-    return Path(hf_hub_download(name, 'spiece.model'))
+    return Path(hf_hub_download(name.repository, 'spiece.model', revision=name.revision))
   except Exception as error:
     # LocalEntryNotFoundError says "no network", yet is a kind of EntryNotFoundError.
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
       return None
     raise WeightsError(
       'The tokenizer is neither a path here nor to be had from the Hugging Face Hub.',
-      where=name,
+      where='@'.join(filter(None, name)),
       got=first_line(error),
       fix='check the spelling; without a network, give the path of a spiece.model or its folder',
     ) from error

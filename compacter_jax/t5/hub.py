@@ -1,9 +1,9 @@
 """From the name of a model to the folder that holds its files."""
 
-import re
 from pathlib import Path
 
 from compacter_jax.errors import WeightsError
+from compacter_jax.hub_names import HubName, parse
 from compacter_jax.t5.names import listed
 
 # The small T5 that ships with the package, so that there is one where there is no network.
@@ -16,7 +16,8 @@ WEIGHTS = '*.safetensors', '*.safetensors.index.json'
 def resolve(name_or_dir: str | Path, weights: bool = True) -> Path:
   """The folder itself, that of the shipped 'nano', or of a model on the Hugging Face Hub.
 
-  What is on the Hub is fetched where it is not cached; `weights` says whether these are too.
+  The Hub's 'owner/model@COMMIT' is the same for ever (`hub_names`). What is on the Hub is fetched
+  where it is not cached; `weights` says whether these are too.
   Raises WeightsError where there is neither, and says what is there.
   """
   path = Path(name_or_dir).expanduser()
@@ -26,29 +27,34 @@ def resolve(name_or_dir: str | Path, weights: bool = True) -> Path:
     return SHIPPED[str(name_or_dir)]
   if path.exists():
     raise WeightsError('A model is a folder, not a file.', got=str(path), fix=f'give {path.parent}')
-  if not re.fullmatch(r'[\w-][\w.-]*(/[\w-][\w.-]*)?', str(name_or_dir)):
+  if not (name := parse(str(name_or_dir))):
     raise WeightsError('There is no such folder.', where=str(path), got=_neighbours(path))
-  return _snapshot(str(name_or_dir), path, DESCRIPTION + WEIGHTS if weights else DESCRIPTION)
+  return _snapshot(name, path, DESCRIPTION + WEIGHTS if weights else DESCRIPTION)
 
 
-def _snapshot(name: str, path: Path, wanted: tuple[str, ...]) -> Path:
+def _snapshot(name: HubName, path: Path, wanted: tuple[str, ...]) -> Path:
   """The folder of a model of the Hub."""
   from huggingface_hub import errors, snapshot_download
 
   try:
-    return Path(snapshot_download(name, allow_patterns=list(wanted)))
+    found = snapshot_download(name.repository, revision=name.revision, allow_patterns=list(wanted))
+    return Path(found)
+  except errors.RevisionNotFoundError as error:
+    what = f'The model {name.repository!r} has no branch, tag or commit {name.revision!r}.'
+    raise WeightsError(what, fix=f'look it up: hf.co/{name.repository}/commits/main') from error
   except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
     what, fix = (
-      f'The Hub has no model {name!r}, or keeps it private.',
+      f'The Hub has no model {name.repository!r}, or keeps it private.',
       'look for a typing error; a private model needs `hf auth login`',
     )
     raise WeightsError(what, got=_neighbours(path), fix=fix) from error
   except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+    command = ' --revision '.join(filter(None, name))
     raise WeightsError(
-      f'{name!r} is neither a folder nor in the cache, and the Hub cannot be reached.',
+      f'{str(path)!r} is neither a folder nor in the cache, and the Hub cannot be reached.',
       where=str(path.absolute()),
       got=f'{_neighbours(path)}; {type(error).__name__}',
-      fix=f'where there is a network, run `hf download {name}`, then copy its folder here',
+      fix=f'where there is a network, run `hf download {command}`, then copy its folder here',
     ) from error
 
 

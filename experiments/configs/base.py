@@ -15,7 +15,8 @@ def get_config() -> ConfigDict:
   """All settings but the method."""
   config = ConfigDict()
 
-  # T5: a folder in Hugging Face's format, a name on the Hub, or 'nano', the one that is shipped.
+  # T5: a folder in Hugging Face's format, a name on the Hub (owner/model@COMMIT never changes), or
+  # 'nano', the one that is shipped.
   config.model = 'nano'
   # Where the tokenizer is; '' means where the model is.
   config.tokenizer = ''

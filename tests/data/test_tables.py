@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from compacter_jax.data import tables
 from compacter_jax.data.tables import READERS, read_table
 from compacter_jax.errors import ConfigError, DataError
 
@@ -143,6 +144,28 @@ def test_parquet_keeps_types_and_nulls(tmp_path):
   parquet.write_table(pa.Table.from_pylist(rows[:1]), tmp_path / 'a.parquet')
   (line,) = read_table(tmp_path / 'a.parquet', COLUMNS)
   assert (line.number, line.row) == (1, rows[0])
+
+
+@pytest.mark.parametrize('kind', ['texts', 'rows'])
+def test_a_parquet_file_of_few_bytes_does_not_fill_the_memory(kind, tmp_path, monkeypatch):
+  if kind == 'texts':  # 10 GB
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), ['x' * 10**6])
+  else:
+    monkeypatch.setattr(tables, 'LARGEST', 2**20)
+    text = pa.nulls(100_000, pa.string())
+  whole = pa.table({'text': text, 'label': pa.nulls(len(text))})
+  parquet.write_table(whole, tmp_path / 'a.parquet', store_schema=False)
+  assert (tmp_path / 'a.parquet').stat().st_size < 200_000
+  with pytest.raises(DataError, match='far larger than its file') as caught:
+    read_table(tmp_path / 'a.parquet', COLUMNS)
+  assert (caught.value.exit_code, caught.value.where) == (3, str(tmp_path / 'a.parquet'))
+  assert pa.default_memory_pool().max_memory() < 2**30
+
+
+def test_a_parquet_file_of_many_batches_is_read_whole(tmp_path):
+  rows = [{'text': f'text {i}', 'label': i} for i in range(3 * tables.BATCH + 7)]
+  parquet.write_table(pa.Table.from_pylist(rows), tmp_path / 'a.parquet', row_group_size=100)
+  assert rows_of(tmp_path / 'a.parquet') == rows
 
 
 def test_parquet_without_its_library_names_the_command(tmp_path, monkeypatch):

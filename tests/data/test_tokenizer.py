@@ -157,7 +157,7 @@ def test_no_name_is_not_the_current_folder(folder, monkeypatch):
 def test_a_name_that_cannot_be_fetched_says_why(monkeypatch):
   from huggingface_hub.errors import LocalEntryNotFoundError
 
-  def no_network(name, file):
+  def no_network(name, file, revision):
     raise LocalEntryNotFoundError('Cannot reach the Hub.\nMore.')
 
   monkeypatch.setattr('huggingface_hub.hf_hub_download', no_network)
@@ -170,13 +170,15 @@ def test_a_name_that_cannot_be_fetched_says_why(monkeypatch):
 def test_a_name_on_the_hub_is_read_from_its_spiece_model(monkeypatch, folder, t5):
   asked = []
 
-  def download(name, file):
-    asked.append((name, file))
+  def download(name, file, revision):
+    asked.append((name, file, revision))
     return str(folder / file)
 
   monkeypatch.setattr('huggingface_hub.hf_hub_download', download)
   assert load_tokenizer('google/t5-v1_1-base').fingerprint == t5.fingerprint
-  assert asked == [('google/t5-v1_1-base', 'spiece.model')]
+  assert load_tokenizer('google/t5-v1_1-base@f00').fingerprint == t5.fingerprint
+  name = 'google/t5-v1_1-base', 'spiece.model'
+  assert asked == [(*name, None), (*name, 'f00')]
 
 
 @pytest.fixture

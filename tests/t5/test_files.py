@@ -295,28 +295,35 @@ def test_a_model_of_the_hub_is_loaded_from_the_cache(tmp_path):
     'from compacter_jax.errors import WeightsError\n'
     'from compacter_jax.t5 import files\n'
     'print(len(files.load("org/tiny")[1]))\n'
-    'try: files.load("org/absent")\n'
-    'except WeightsError as error: print(error)\n',
+    f'print(len(files.load("org/tiny@{commit}")[1]))\n'
+    'for absent in "org/absent", "org/tiny@1234":\n'
+    '  try: files.load(absent)\n'
+    '  except WeightsError as error: print(error)\n',
     tmp_path,
   )
-  assert out.startswith(str(len(shapes(V1_0))))
+  assert out.split()[:2] == [str(len(shapes(V1_0)))] * 2
   assert "'org/absent' is neither a folder nor in the cache" in out
-  assert 'hf download org/absent' in out
+  assert 'hf download org/absent`' in out
+  assert "'org/tiny@1234' is neither" in out and 'hf download org/tiny --revision 1234`' in out
 
 
 def test_a_config_of_the_hub_is_read_without_its_weights(folder, monkeypatch):
   asked = []
 
-  def snapshot(name, allow_patterns):
-    asked.append((name, any('safetensors' in pattern for pattern in allow_patterns)))
+  def snapshot(name, revision, allow_patterns):
+    asked.append((name, revision, any('safetensors' in pattern for pattern in allow_patterns)))
     assert {'config.json', 'spiece.model'} <= set(allow_patterns)
     return str(folder)
 
   monkeypatch.setattr('huggingface_hub.snapshot_download', snapshot)
   cfg = files.read_config('org/tiny')
   assert files.load('org/tiny')[0] == cfg
-  assert hub.resolve('org/tiny', weights=False) == folder
-  assert asked == [('org/tiny', False), ('org/tiny', True), ('org/tiny', False)]
+  assert hub.resolve('org/tiny@v1.1', weights=False) == folder
+  assert asked == [
+    ('org/tiny', None, False),
+    ('org/tiny', None, True),
+    ('org/tiny', 'v1.1', False),
+  ]
 
 
 def test_paths_that_do_not_exist_say_what_is_beside_them(folder):
