@@ -292,10 +292,28 @@ def test_the_command_asks_for_a_topology():
   assert done.returncode == 2 and '--topology=v5e:4x4' in done.stderr
 
 
-SPEC = importlib.util.find_spec('libtpu')
+compiles_for_tpus = pytest.mark.skipif(
+  importlib.util.find_spec('libtpu') is None,
+  reason='libtpu is not installed: nothing is compiled for TPUs',
+)
 
 
-@pytest.mark.skipif(SPEC is None, reason='libtpu is not installed: nothing is compiled for TPUs')
+@compiles_for_tpus
+def test_t5_base_is_tuned_on_the_smallest_slice():
+  flags = '--config.model=t5-base', '--config.batch_size=64', '--config.dtype=bfloat16'
+  done = command(*flags, '--topology=v5e:2x2', '--nolargest', '--format=json')
+  assert not done.returncode, done.stderr
+  step, decoding = json.loads(done.stdout)['estimates']
+  assert step['memory']['fits'] and decoding['memory']['fits']
+  cfg = config_of('t5-base')
+  assert step['memory']['groups']['frozen'] == pytest.approx(4 * t5.count(cfg), rel=1e-3)
+  # Forward, and back for inputs only: 4 FLOP for each weight of the encoder and each id.
+  encoder = [np.prod(s) for p, s in shapes(cfg).items() if 'kernel' in p and 'encoder' in p]
+  assert 1 <= step['flops'] / (4 * sum(encoder) * 16 * 128) <= 1.5  # 16 rows on each chip
+  assert step['roofline']['seconds'] >= step['flops'] / 197e12
+
+
+@compiles_for_tpus
 def test_a_step_is_compiled_for_a_tpu_that_is_not_there():
   flags = '--config.model=nano', '--config.batch_size=16', '--config.mesh.fsdp=2'
   flags += '--config.dtype=bfloat16', '--config.weights_dtype=bfloat16'
@@ -313,7 +331,7 @@ def test_a_step_is_compiled_for_a_tpu_that_is_not_there():
   assert step['roofline']['seconds'] > 0 and decoding['traffic'] > 0
 
 
-@pytest.mark.skipif(SPEC is None, reason='libtpu is not installed: nothing is compiled for TPUs')
+@compiles_for_tpus
 @pytest.mark.parametrize('name', [f'{c.name}:{s}' for c in chips.CHIPS.values() for s in c.slices])
 def test_every_slice_that_is_listed_exists(name):
   found = topology.find(name)
@@ -321,7 +339,7 @@ def test_every_slice_that_is_listed_exists(name):
   assert found.devices[0].device_kind == found.chip.kind and found.name == name
 
 
-@pytest.mark.skipif(SPEC is None, reason='libtpu is not installed: nothing is compiled for TPUs')
+@compiles_for_tpus
 @pytest.mark.parametrize('name', ['v5e:4x4', 'v6e:4x4', 'v5p:2x2x4'])
 def test_axes_share_a_dimension_of_the_torus(name):
   devices = topology.find(name).devices
