@@ -1,5 +1,6 @@
 """What every test runs under, and small T5s of every kind."""
 
+import gc
 import itertools
 import os
 import shutil
@@ -25,6 +26,9 @@ jax.config.update('jax_disable_most_optimizations', True)
 if jax.__version_info__ < (0, 11):
   fast = '--xla_cpu_use_fusion_emitters=false', '--xla_cpu_parallel_codegen_split_count=1'
   os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *fast]).strip()
+
+# Tracing makes millions of objects that go by themselves; looking through them takes a twentieth.
+gc.set_threshold(100_000, 20, 100)
 
 # Each compiled program is a few memory maps, of which Linux grants a process 65,530; without more,
 # the compiler crashes.
