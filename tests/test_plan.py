@@ -252,6 +252,15 @@ def test_the_table_takes_the_first_mesh_that_fits_and_the_most_rows(monkeypatch,
   assert json.loads(text)['estimate']['rows'] == 256
 
 
+@pytest.mark.parametrize(
+  ('flag', 'name'), [('--model', 't5-bsae'), ('--topology', 'cpu:0'), ('--topology', 'v5e:5x5')]
+)
+def test_the_table_is_of_names_that_exist(flag, name, tmp_path):
+  with pytest.raises(ConfigError, match=name):
+    scale.main([f'--workdir={tmp_path}/w', '--model', 'nano', '--topology', 'cpu:8', flag, name])
+  assert not (tmp_path / 'w').exists()
+
+
 def test_the_table_tells_what_does_not_fit(monkeypatch, tmp_path, capsys):
   def compiled(program, limit, quick=False):
     held = 1000 - program.mesh.shape['fsdp']

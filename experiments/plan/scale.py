@@ -32,8 +32,11 @@ def main(argv: list[str]) -> None:
   """Makes what is missing and prints the table."""
   flags = _flags(argv)
   from experiments import folders
-  from experiments.plan import pieces, topology
+  from experiments.plan import pieces, programs, topology
 
+  for model in flags.model:  # before anything is compiled or written
+    programs.config_of(model)
+  slices = {name: topology.find(name) for name in flags.topology}
   folders.make_folder(flags.workdir)
   wanted = [(t, m, c) for t in flags.topology for m in flags.model for c in flags.config]
   known: dict[tuple[str, str], tuple[dict[str, int], int]] = {}  # of a frozen T5 on a slice
@@ -41,10 +44,9 @@ def main(argv: list[str]) -> None:
     path = _path(flags.workdir, model, config, slice_, flags.batch)
     if not path.exists():
       print(f'{i + 1}/{len(wanted)} {model}, {config}, {slice_}', file=sys.stderr, flush=True)
-      found = topology.find(slice_)
       near = None if config == TRAINS_ALL else known.get((slice_, model))
       try:
-        result = pieces.piece(model, config, found, flags.batch, near)
+        result = pieces.piece(model, config, slices[slice_], flags.batch, near)
       except ConfigError as error:  # the others may do well
         result = {'why': f'{error.what} {error.got}'.strip()}
       about = {'model': model, 'config': config, 'topology': slice_}
