@@ -14,6 +14,7 @@ from flax import linen as nn
 from jax import Array
 
 from compacter_jax import inits
+from compacter_jax.divisors import divisors
 from compacter_jax.errors import ConfigError
 from compacter_jax.narrow import biased
 
@@ -67,7 +68,7 @@ def split(size: int, factor: int | None = None) -> tuple[int, int]:
   if factor is not None and size % factor == 0:
     return factor, size // factor
   most = min(factor or size, math.isqrt(size))
-  small = max(m for m in range(1, most + 1) if size % m == 0)
+  small = max(divisors(size, most))
   return small, size // small
 
 
@@ -86,12 +87,11 @@ def check_divides(n: int, **sizes: int) -> None:
   """Raises a ConfigError that names the n which would do, unless n divides every size."""
   if n > 0 and all(size % n == 0 for size in sizes.values()):
     return
-  fits = [m for m in range(1, min(sizes.values()) + 1) if all(v % m == 0 for v in sizes.values())]
   raise ConfigError(
     f'The hypercomplex dimension n={n} does not divide both sides of the layer.',
     expected='n divides ' + ' and '.join(f'{name}={v}' for name, v in sizes.items()),
     got=f'n={n}',
-    fix=f'take n from {fits}, or another width',
+    fix=f'take n from {divisors(math.gcd(*sizes.values()))}, or another width',
   )
 
 

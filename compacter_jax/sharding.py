@@ -17,6 +17,7 @@ from jax import Array
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from compacter_jax.divisors import divisors
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Spec, Tree, is_spec
 from compacter_jax.partition import BATCH
@@ -73,7 +74,7 @@ def make_mesh(
       where='data, fsdp, tensor',
       expected=f'three sizes whose product is {devices}; one may be -1 and takes what is left',
       got=_listed(sizes),
-      fix=f'each size is one of {_divisors(devices)}, or leave data=-1',
+      fix=f'each size is one of {divisors(devices)}, or leave data=-1',
     )
   # An axis may share a dimension of a TPU's torus with another: 2 x 8 lies on 4 x 4 chips too.
   placed = mesh_utils.create_device_mesh(
@@ -225,12 +226,8 @@ def _check(size: int, ways: int, name: str, dimension: str, axis: str) -> None:
       where=f'{axis}={ways}',
       expected=f'{axis} divides its {size} {dimension}',
       got=f'{size} / {ways}',
-      fix=f'{axis} of {_divisors(size, 256)} would do',
+      fix=f'{axis} of {divisors(size, 256)} would do',
     )
-
-
-def _divisors(size: int, most: int | None = None) -> list[int]:
-  return [i for i in range(1, min(size, most or size) + 1) if size % i == 0]
 
 
 def _listed(sizes: Mapping[str, int]) -> str:

@@ -13,6 +13,7 @@ from flax import struct
 from jax import Array
 
 from compacter_jax import nonfinite
+from compacter_jax.divisors import divisors
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Batch, Model
@@ -277,11 +278,10 @@ def check_batch(batch_size: int, accumulate: int, ways: int = 1) -> None:
   ways: among how many devices each part is split.
   """
   if batch_size % accumulate:
-    fits = [k for k in range(1, batch_size + 1) if batch_size % k == 0]
     raise ConfigError(
       'The batch cannot be cut into equal parts.',
       where='train.accumulate',
-      expected=f'a divisor of the batch size {batch_size}: {fits}',
+      expected=f'a divisor of the batch size {batch_size}: {divisors(batch_size)}',
       got=str(accumulate),
     )
   if batch_size % (accumulate * ways):

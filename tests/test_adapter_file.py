@@ -129,6 +129,17 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path, frozen, change, me
     cj.load(tmp_path / 'adapter', CFG, frozen)
 
 
+@pytest.mark.parametrize(('field', 'size'), [('d_model', 2**31 - 1), ('encoder_layers', 10**9)])
+def test_sizes_that_a_description_claims_are_refused_at_once(tmp_path, frozen, field, size):
+  saved(tmp_path, frozen, Compacter(n=2, width=4))
+  path = tmp_path / 'adapter' / adapter_file.DESCRIPTION
+  described = json.loads(path.read_text())
+  described['t5'][field] = size
+  sealed.write(path, described)
+  with pytest.raises(WeightsError, match=str(size)):
+    adapter_file.check(tmp_path / 'adapter')
+
+
 @pytest.mark.parametrize('content', ['', '{"format": 1', '[]', '{"format": 1}'])
 def test_a_broken_description_is_refused(tmp_path, frozen, content):
   saved(tmp_path, frozen, Compacter(n=2, width=4))

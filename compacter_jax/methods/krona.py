@@ -5,6 +5,7 @@ Beside the whole feed-forward net, `where='.*/ffn'`, the same product is the pap
 
 import dataclasses
 
+from compacter_jax.divisors import divisors
 from compacter_jax.errors import ConfigError
 from compacter_jax.hypercomplex import kron, kron_sum_times, split
 from compacter_jax.inits import uniform, zeros
@@ -60,7 +61,7 @@ class KronA(Method):
         raise ConfigError(
           f'A Kronecker product cannot have the size of {site.path}.',
           where=field,
-          expected=f'a divisor of {size}: {[m for m in range(1, size + 1) if size % m == 0]}',
+          expected=f'a divisor of {size}: {divisors(size)}',
           got=str(side),
         )
     return {

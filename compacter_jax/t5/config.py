@@ -28,6 +28,9 @@ HF_NAMES = {
 }
 ESSENTIAL = 'vocab', 'd_model', 'd_kv', 'd_ff', 'heads', 'encoder_layers'
 
+# Far beyond any T5, and what a file may claim: names are listed layer by layer.
+MOST_LAYERS, MOST = 1_000, 2**31 - 1
+
 # What each family means by an absent feed_forward_proj and tie_word_embeddings.
 FAMILIES = {'t5': ('relu', True), 'mt5': ('gated-gelu', False), 'umt5': ('gated-gelu', True)}
 
@@ -88,6 +91,8 @@ def _faults(cfg: Config) -> Iterator[str]:
       yield f'{field.name} is a whole number, not {value!r}'
     elif value < (0 if field.name.endswith('_id') else 1):
       yield f'{field.name}={value} is too small'
+    elif value > (MOST_LAYERS if field.name.endswith('_layers') else MOST):
+      yield f'{field.name}={value} is too large'
 
 
 def _impossible(cfg: Config) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """Which batch and which mesh suit a topology, tried out by compiling."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 
+from compacter_jax.divisors import divisors
 from compacter_jax.errors import ConfigError
 from experiments.plan.estimate import Estimate
 from experiments.schema import Mesh
@@ -58,11 +60,9 @@ def doubled(fits: Callable[[int], bool], start: int, unit: int) -> int:
 
 def meshes(devices: int) -> Iterator[Mesh]:
   """Every mesh of so many devices, the least split weights first."""
-  divisors = [i for i in range(1, devices + 1) if devices % i == 0]
-  for tensor in divisors:
-    for fsdp in divisors:
-      if devices % (tensor * fsdp) == 0:
-        yield Mesh(devices // (tensor * fsdp), fsdp, tensor, devices)
+  for tensor, fsdp in itertools.product(divisors(devices), repeat=2):
+    if devices % (tensor * fsdp) == 0:
+      yield Mesh(devices // (tensor * fsdp), fsdp, tensor, devices)
 
 
 @dataclasses.dataclass(frozen=True)
