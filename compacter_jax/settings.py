@@ -50,6 +50,11 @@ def choose(field: str, value: Any, choices: typing.Collection[Any]) -> None:
     raise unknown(f'{field} cannot be {value!r}.', str(value), [str(c) for c in choices])
 
 
+def check_seed(field: str, seed: int) -> None:
+  """Raises a ConfigError unless it is a seed by itself: jax.random takes the last 32 bits."""
+  within(field, seed, 0, 2**32 - 1)
+
+
 def within(field: str, value: float, low: float, high: float = math.inf) -> None:
   """Raises a ConfigError unless low <= value <= high."""
   if not low <= value <= high:

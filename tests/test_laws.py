@@ -329,6 +329,14 @@ def _others(method):
     yield dataclasses.replace(method, **{field.name: changed})
 
 
+@pytest.mark.parametrize('name', [n for n, c in THOROUGH.items() if hasattr(c.method, 'seed')])
+@pytest.mark.parametrize('seed', [-1, 2**32, 10**30])
+def test_a_seed_is_one_by_itself(name, seed):
+  method = dataclasses.replace(THOROUGH[name].method, seed=seed)
+  with pytest.raises(ConfigError, match='seed is out of range'):
+    Model(CFG, method).specs()
+
+
 def test_a_field_changes_the_function_though_the_arrays_stay():
   relu, gelu = Adapter(width=8, activation='relu'), Adapter(width=8)
   run = jax.jit(lambda model, tuned: model.logits(tuned, frozen(), *inputs()), static_argnums=0)

@@ -16,6 +16,7 @@ from compacter_jax.bottleneck import Bottleneck, bottleneck_width
 from compacter_jax.errors import ConfigError
 from compacter_jax.hypercomplex import HypercomplexDense, a_initialiser, b_initialiser, shapes
 from compacter_jax.method import Here, Method, Spec, Tuned, declare, init, is_spec, match
+from compacter_jax.settings import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Compacter(Method):
   def specs(self, sites, frozen):
     """The factors of B and a bias for each projection, and A once for the model (or for each)."""
     del frozen
+    check_seed('seed', self.seed)
     return Tuned(*(_leaves(tree, self._trained) for tree in self._declared(sites)))
 
   def constants(self, sites):

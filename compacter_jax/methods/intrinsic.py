@@ -15,6 +15,7 @@ from compacter_jax.errors import ConfigError
 from compacter_jax.fastfood import Fastfood
 from compacter_jax.inits import ones, zeros
 from compacter_jax.method import Method, Spec, Tuned
+from compacter_jax.settings import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Intrinsic(Method):
   def specs(self, sites, frozen):
     """v, zero at first, and the scales, one at first."""
     del sites
+    check_seed('seed', self.seed)
     tensors = _count(frozen)
     scales = tensors + 1 if self.said else 0
     if self.dimension <= scales:

@@ -12,7 +12,7 @@ import jax
 from compacter_jax.inits import ones, uniform, zeros
 from compacter_jax.method import Here, Method, Tuned, match, match_products
 from compacter_jax.narrow import scaled
-from compacter_jax.settings import within
+from compacter_jax.settings import check_seed, within
 from compacter_jax.weights import alter, whole
 
 
@@ -39,6 +39,7 @@ class VeRA(Method):
     """d [R], all d_init, and b [fan_out], zero."""
     within('rank', self.rank, 1)
     within('d_init', self.d_init, 1e-8)
+    check_seed('seed', self.seed)
     hits = match_products(sites, frozen, self.where, self.encoder_layers, self.decoder_layers)
     init = lambda key, shape: self.d_init * ones(key, shape)
     pair = lambda s: {'d': s.spec((self.rank,), init), 'b': s.spec((s.fan_out,), zeros)}
