@@ -327,7 +327,7 @@ def test_a_tokenizer_and_a_config_are_enough(tmp_path, found, monkeypatch):
 
 
 def test_no_weights_are_fetched_from_the_hub(monkeypatch):
-  def snapshot(name, allow_patterns):
+  def snapshot(name, revision, allow_patterns):
     assert name == 'org/tiny' and not [p for p in allow_patterns if 'safetensors' in p]
     return str(t5.resolve('nano'))
 
