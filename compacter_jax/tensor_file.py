@@ -184,15 +184,20 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
       file.flush()
       os.fsync(file.fileno())
     os.replace(draft, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-      os.fsync(folder)  # else a power cut may still undo the rename
-    finally:
-      os.close(folder)
+    sync(path.parent)  # else a power cut may still undo the rename
   except OSError as error:
     raise StorageError('This file cannot be written.', where=str(path), got=str(error)) from error
   finally:
     draft.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+  """Waits until a file, or the names in a folder, are on the disk."""
+  handle = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(handle)
+  finally:
+    os.close(handle)
 
 
 def _parse(path: str | Path) -> tuple[dict[str, Entry], dict[str, str]]:

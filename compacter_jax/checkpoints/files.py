@@ -9,7 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TypedDict
 
-from compacter_jax.checkpoints import layout
+from compacter_jax.tensor_file import sync
 
 
 class Sum(TypedDict):
@@ -51,8 +51,8 @@ def seal(folder: Path) -> dict[str, Sum]:
   """Checksums of all files below a folder, once they and their names are on the disk."""
   sums = {}
   for name, entry in walk(folder):
-    layout.sync(Path(entry.path))
+    sync(Path(entry.path))
     sums[name] = checksum(entry.path)
   for inner, _, _ in os.walk(folder, topdown=False):
-    layout.sync(Path(inner))
+    sync(Path(inner))
   return sums

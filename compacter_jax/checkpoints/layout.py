@@ -17,6 +17,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from compacter_jax.tensor_file import sync
+
 ARRAYS = 'arrays'
 LOCK, HOLDER = '.lock', '.holder.json'
 
@@ -100,12 +102,3 @@ def remove(path: Path) -> None:
     shutil.rmtree(path)
   else:
     path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-  """Waits until a file, or the names in a folder, are on the disk."""
-  handle = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(handle)
-  finally:
-    os.close(handle)

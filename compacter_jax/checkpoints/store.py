@@ -11,6 +11,7 @@ from compacter_jax.checkpoints import files, layout, manifest, retention, verify
 from compacter_jax.checkpoints.manifest import Manifest
 from compacter_jax.checkpoints.verifying import Finding
 from compacter_jax.errors import StorageError, WeightsError
+from compacter_jax.tensor_file import sync
 
 MOST = 8  # names that a message lists
 
@@ -64,13 +65,13 @@ class Store:
       file.write(text)
       file.flush()
       os.fsync(file.fileno())
-    layout.sync(draft)
+    sync(draft)
     step = described.step
     if os.path.lexists(self._folder / str(step)):
       name = layout.put_aside(self._folder, step)
       self._say(f'{self._folder}: what was called {step} and is no checkpoint is now {name}')
     os.rename(draft, self._folder / str(step))
-    layout.sync(self._folder)
+    sync(self._folder)
     finding, _ = verifying.check(self._folder, step)
     if finding.reason:
       name = layout.quarantine(self._folder, step, finding.reason)
@@ -113,7 +114,7 @@ class Store:
     if finding.reason:
       self.quarantine([finding])
     else:
-      layout.sync(self._folder)
+      sync(self._folder)
       self.retain()
     return not finding.reason
 

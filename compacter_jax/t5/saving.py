@@ -78,8 +78,9 @@ def _write(draft: Path, cfg: Config, shards: Shards) -> None:
 
 def _publish(draft: Path, directory: Path) -> None:
   """Moves a complete model to its place; without its config it is none until all is there."""
+  # Each wait keeps the order of these changes through a power cut.
   (directory / CONFIG).unlink(missing_ok=True)
-  _sync(directory)
+  tensor_file.sync(directory)
   written = {path.name for path in draft.iterdir()} - {CONFIG}
   for name in written:
     os.replace(draft / name, directory / name)
@@ -88,19 +89,10 @@ def _publish(draft: Path, directory: Path) -> None:
     ours = old.name == INDEX or re.fullmatch(r'model(-\d{5}-of-\d{5})?\.safetensors', old.name)
     if ours and old.name not in written:
       old.unlink()
-  _sync(directory)
+  tensor_file.sync(directory)
   os.replace(draft / CONFIG, directory / CONFIG)
-  _sync(directory)
+  tensor_file.sync(directory)
   draft.rmdir()
-
-
-def _sync(directory: Path) -> None:
-  """Makes renames last through a power cut, and in their order."""
-  folder = os.open(directory, os.O_RDONLY)
-  try:
-    os.fsync(folder)
-  finally:
-    os.close(folder)
 
 
 def _lazy(name: Name, array: jax.Array) -> tensor_file.Lazy:
