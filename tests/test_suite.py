@@ -467,7 +467,7 @@ def test_what_differs_from_the_configs_is_told():
   found = setup.of(suite, plan.Place(suite.model))
   assert found['batch_size'] == ['32', '100']
   assert found['method.length'] == ['20', '100']
-  assert found['optim.warmup'][0] == '25 (copa), 12 (multirc), 100 (all others)'
+  assert found['optim.warmup'][0] == '25 (copa), 6 (multirc), 100 (all others)'
   assert found['method.adapters.n'] == ['4', '12 (phm_adapter), 4 (all others)']
   assert not {'seed', 'optim.rate', 'data.task', 'data.seed'} & set(found)
 
