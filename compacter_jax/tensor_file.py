@@ -171,6 +171,15 @@ def write(
 
 
 @contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+  """What goes on with a file.  Raises StorageError where the disk refuses it."""
+  try:
+    yield
+  except OSError as error:
+    raise StorageError('This file cannot be written.', where=str(path), got=str(error)) from error
+
+
+@contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[BinaryIO]:
   """A file to write that takes the name `path` once it is complete and on the disk.
 
@@ -179,14 +188,13 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
   path = Path(path)
   draft = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
   try:
-    with open(draft, 'xb') as file:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(draft, path)
-    sync(path.parent)  # else a power cut may still undo the rename
-  except OSError as error:
-    raise StorageError('This file cannot be written.', where=str(path), got=str(error)) from error
+    with writing(path):
+      with open(draft, 'xb') as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(draft, path)
+      sync(path.parent)  # else a power cut may still undo the rename
   finally:
     draft.unlink(missing_ok=True)
 

@@ -19,5 +19,6 @@ def training(job: Job, split: Encoded, d_model: int, ways: int = 1) -> data.Batc
 
   ways: among how many devices rows are split.
   """
-  how = job.data.batching, job.accumulate * ways, d_model
+  total, _ = lengths(job, len(split))
+  how = job.data.batching, job.accumulate * ways, d_model, total
   return data.Batches(split, job.batch_size, job.seed, *how)

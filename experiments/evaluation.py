@@ -25,13 +25,15 @@ class Evaluation:
     placement: Placement,
     frozen: Flat,
     between: Callable[[tuple[int, ...]], None] = lambda shape: None,
+    done: Callable[[], None] = lambda: None,
   ):
     """frozen: the weights that are still read, on the mesh.
 
-    between: is told the shape of each batch before it is begun, and may raise.
+    between: is told what decides the program of each batch before it is begun, and may raise.
+    done: is called when all outputs of a part are there.
     """
     self._job, self._inputs, self._placement, self._frozen = job, inputs, placement, frozen
-    self._between = between
+    self._between, self._done = between, done
 
   def score(self, tuned: Tuned, part: str) -> dict[str, float]:
     """The scores of a part, in percent."""
@@ -53,10 +55,12 @@ class Evaluation:
     size = min(job.eval_batch_size, len(split))
     size = -(-size // placement.ways) * placement.ways
     args = inputs.model, placement.tuned(tuned), self._frozen, split, inputs.tokenizer
-    return task, evaluate.predict(*args, size, steps, self._table)
+    predictions = evaluate.predict(*args, size, steps, lambda each: self._table(each, steps))
+    self._done()  # scoring and its intervals are no batch that takes long
+    return task, predictions
 
-  def _table(self, sources: np.ndarray) -> Array:
-    self._between(sources.shape)
+  def _table(self, sources: np.ndarray, steps: int) -> Array:
+    self._between((*sources.shape, steps))
     return self._placement.table(sources)
 
 

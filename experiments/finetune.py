@@ -69,7 +69,8 @@ def run(
     agreement.check_ended(out, results, identity)
     leftovers.clear_after_death(out / CHECKPOINTS)
     return results
-  checkpoints = Checkpoints(out / CHECKPOINTS, identity)
+  # Scores have no step of their own: the best arrays are in each.
+  checkpoints = Checkpoints(out / CHECKPOINTS, identity, keep_best=0)
   total, _ = lengths(job, len(inputs.splits['train']))
   console = Console(total, quiet or not processes.is_first())
   claimed = out, checkpoints, mesh, lambda: _begin_folder(out, plain), console, job.watchdog
@@ -92,6 +93,7 @@ def about(job: Job, inputs: Inputs) -> dict[str, Any]:
 
 
 def _begin_folder(out: Path, plain: dict[str, Any]) -> None:
+  folders.clear_drafts(out, out / ADAPTER)
   if not folders.begun(out, plain, schema.FREE):
     folders.write_json(out / folders.CONFIG, plain)
 
@@ -111,17 +113,18 @@ class Finetuning:
     policy, spans = nonfinite.Policy(job.skips, self._examples), (every, job.save_every)
     own = job.batch_size, policy, job.leap, self._examples
     self._training = Training(guards, Spans(self._total, *spans, job.log_every), *own)
-    between, kept = self._training.between, dataclasses.replace(inputs, frozen=self._frozen)
-    self._evaluation = Evaluation(job, kept, placement, self._frozen, between)
+    kept = dataclasses.replace(inputs, frozen=self._frozen)
+    watched = self._training.between, guards.watchdog.rest
+    self._evaluation = Evaluation(job, kept, placement, self._frozen, *watched)
 
   def results(self) -> dict[str, Any]:
     """Trains, evaluates and saves."""
-    job, inputs = self._job, self._inputs
-    batches, total = self._batches, self._total
-    padding = {'useful_ids': batches.useful(min(total, SAMPLED)), 'lines': batches.height}
-    self._console.say(announce(job, inputs, total, padding['useful_ids']))
+    job, batches, total = self._job, self._batches, self._total
+    useful = batches.useful(min(total, SAMPLED))
+    self._console.say(announce(job, self._inputs, total, useful))
     begin, (state, first) = time.perf_counter(), self._begin()
-    inputs = self._inputs = dataclasses.replace(inputs, frozen=self._frozen)
+    padding = {'useful_ids': useful, 'lines': batches.height}
+    inputs = self._inputs
     unit = dataclasses.replace(job.optim, rate=1.0)
     step = _program(inputs.model, unit, job.accumulate, self._placement.mesh)
     self._training.run(self, step, state, self._frozen, self._placement, first)
@@ -168,16 +171,33 @@ class Finetuning:
 
   def _begin(self) -> tuple[train.State, int]:
     """Where the run stands, and behind how many steps: at its newest checkpoint, or at none."""
-    model, placement = self._inputs.model, self._placement
-    tuned = model.init(jax.random.key(self._job.seed), self._inputs.frozen)
-    state = placement.state(tuned, optim.build(self._job.optim, self._total), self._job.seed)
-    self._best: Tuned = copied(state.tuned)
+    placement, optimizer = self._placement, optim.build(self._job.optim, self._total)
     self._best_score: float | None = None  # before the first look
-    found = self._training.restore({'state': state, 'best': state.tuned})
-    if found is None:
-      return state, 0
-    self._best, self._best_score = found.state['best'], found.about['best_score']
-    return found.state['state'], self._batches.resumed(found.about['position'])
+    self._best: Tuned
+    # Nothing is made to read into: where all weights train, a run would never need more.
+    like = placement.like(optimizer)
+    if found := self._training.restore({'state': like, 'best': like.tuned}):
+      self._forget()
+      self._best, self._best_score = found.state['best'], found.about['best_score']
+      return found.state['state'], self._resumed(found.about['position'])
+    tuned = self._inputs.model.init(jax.random.key(self._job.seed), self._inputs.frozen)
+    self._forget()
+    state = placement.state(tuned, optimizer, self._job.seed)
+    del tuned
+    self._best = copied(state.tuned)
+    return state, 0
+
+  def _forget(self) -> None:
+    """T5's own copy of what is trained."""
+    self._inputs = dataclasses.replace(self._inputs, frozen=self._frozen)
+
+  def _resumed(self, position: dict[str, Any]) -> int:
+    """The step of a position; says where as many lines to a table are not had on these devices."""
+    step, lines = self._batches.resumed(position), self._batches.height
+    if lines != position['height']:
+      told = f'{self._placement.ways} devices share {lines} lines, not {position["height"]}'
+      self._console.say(f'note: the same rows are packed in another way: {told}')
+    return step
 
   def batches(self, step: int) -> Iterator[Batch]:
     """See `training.Own`."""

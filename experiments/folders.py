@@ -51,9 +51,16 @@ def ended(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) ->
   return results(folder)
 
 
+def clear_drafts(*folders: Path) -> None:
+  """Removes files that a run was writing when it was killed."""
+  for draft in [draft for folder in folders for draft in folder.glob('.*.tmp')]:
+    draft.unlink()
+
+
 def write_results(folder: Path, found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
   """Ends a run: results.json, with checksums of these files and its own; what it holds."""
-  sums = {name: files.checksum(folder / name) for name in names}
+  with tensor_file.writing(folder / RESULTS):
+    sums = {name: files.checksum(folder / name) for name in names}
   return sealed.write(folder / RESULTS, {**found, FILES: sums})
 
 

@@ -165,7 +165,7 @@ def padding(job: Job, split: Encoded, d_model: int) -> dict[str, Any]:
   'lines': of a step's tables. 'ids': of a step, padding included. 'useful': the share of these, in
   percent, that is no padding. 'shapes': different ones, each of which is compiled once.
   """
-  steps = min(-(-len(split) // job.batch_size), LOOKED_AT)
+  steps = min(-(-len(split) // job.batch_size), batches.lengths(job, len(split))[0], LOOKED_AT)
   widest = split.max_source + split.target_width
   full = float(split.sources.lengths.mean() + split.targets.lengths.mean())
   fixed = {'useful': 100 * full / widest, 'shapes': 1, 'lines': job.batch_size}

@@ -1,13 +1,15 @@
 """metrics.jsonl: one JSON object a line, noted as a run goes on, exact over interruptions."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from compacter_jax import tensor_file
+from compacter_jax.errors import StorageError
 
 LINES = 'metrics.jsonl'
 
@@ -36,14 +38,15 @@ class Notes:
     self.count, self.writes, self._hash, self._file = count, writes, hashlib.sha256(), None
     if not writes:
       return
-    path = folder / LINES
+    self._path = path = folder / LINES
     before, wrong = kept(folder, count, sha256)
     if wrong:
       say(f'note: {path}: {wrong}')
     with tensor_file.atomic(path) as file:
       file.write(before)
     self.count, self._hash = before.count(b'\n'), hashlib.sha256(before)
-    self._file = path.open('a')
+    with tensor_file.writing(path):
+      self._file = path.open('a')
 
   @property
   def sha256(self) -> str:
@@ -51,25 +54,39 @@ class Notes:
     return self._hash.hexdigest()
 
   def add(self, **values: Any) -> None:
-    """One line."""
+    """One line.  Raises StorageError where the disk does not take it."""
     line = json.dumps(values) + '\n'
     if self._file:
-      self._file.write(line)
-      self._file.flush()
+      with tensor_file.writing(self._path):
+        self._file.write(line)
+        self._file.flush()
     self._hash.update(line.encode())
     self.count += 1
 
   def settle(self) -> None:
-    """All lines are on the disk."""
+    """All lines are on the disk.  Raises StorageError if they are not."""
     if self._file:
-      os.fsync(self._file.fileno())
+      with tensor_file.writing(self._path):
+        os.fsync(self._file.fileno())
 
   def __enter__(self) -> 'Notes':
     return self
 
-  def __exit__(self, *_: object) -> None:
+  def __exit__(self, *error: object) -> None:
     if self._file:
-      self._file.close()
+      with closing(self._path, error[0]):
+        self._file.close()
+
+
+@contextlib.contextmanager
+def closing(path: Path, error: object) -> Iterator[None]:
+  """As `tensor_file.writing`, but does not hide an error that ends the run already."""
+  try:
+    with tensor_file.writing(path):
+      yield
+  except StorageError:
+    if not error:
+      raise
 
 
 def kept(folder: Path, count: int, sha256: str = '') -> tuple[bytes, str]:

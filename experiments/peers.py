@@ -57,7 +57,10 @@ class Peers:
       if not isinstance(error, CompacterError):
         time.sleep(self._seconds + GRACE)  # it may be because another one is lost: see who
       told = str(error).partition('\n')[0]
-      if not self._leave(f'{type(error).__name__}: {told}'):
+      heard = self._leave(f'{type(error).__name__}: {told}')
+      if isinstance(error, CompacterError) and _kept():
+        guard.end(error)
+      if not heard:
         # Else JAX waits for those that will not come, and aborts.
         atexit.register(_end, getattr(error, 'exit_code', 1))
       raise
@@ -140,6 +143,12 @@ class Peers:
   def _name(self, process: int) -> str:
     known = self._known.get(process)
     return f'process {process}' + (f' ({known["host"]}, pid {known["pid"]})' if known else '')
+
+
+def _kept() -> bool:
+  """Whether threads keep this process, as where a checkpoint waits for one that failed."""
+  main = threading.main_thread()
+  return any(not each.daemon for each in threading.enumerate() if each is not main)
 
 
 def _refuses(address: str) -> bool:

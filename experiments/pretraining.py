@@ -62,7 +62,7 @@ def run(
   placement = Placement(mesh, model, cast(Any, abstract(inputs.cfg)))
   identity = inputs.identity(job)
   agreement.check(plain(job), LOCAL, identity)
-  checkpoints = Checkpoints(out / CHECKPOINTS, identity)
+  checkpoints = Checkpoints(out / CHECKPOINTS, identity, keep_best=0)
   start = lambda: begin(job, out, inputs.tokenizer.content)
   claimed = out, checkpoints, mesh, start, console, job.watchdog
   with guarded(*claimed, preemption, force) as guards:

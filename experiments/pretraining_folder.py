@@ -29,7 +29,6 @@ def begin(job: PretrainJob, folder: Path, vocabulary: bytes) -> None:
     raise StorageError('There can be no such folder.', where=str(folder), got=str(error)) from error
   if not begun(job, folder):
     folders.write_json(folder / folders.CONFIG, plain(job))
-  for draft in (*folder.glob('.*.tmp'), *folder.glob('model/.*.tmp')):  # of a run that was killed
-    draft.unlink()
+  folders.clear_drafts(folder, folder / VOCABULARY.parent)
   with tensor_file.atomic(folder / VOCABULARY) as file:
     file.write(vocabulary)

@@ -6,7 +6,7 @@ from typing import Any
 
 from compacter_jax import tensor_file
 from compacter_jax.errors import StorageError
-from experiments.notes import LINES, Notes
+from experiments.notes import LINES, Notes, closing
 
 
 class Log(Notes):
@@ -18,11 +18,12 @@ class Log(Notes):
   def __init__(self, folder: Path, *args: Any, step: int, **kwargs: Any):
     """args, kwargs: as `Notes` takes them.  step: of the checkpoint, 0 where there is none."""
     super().__init__(folder, *args, **kwargs)
-    self._board = None
+    self._board, self._events = None, folder / 'events'
     if self.writes:
       from tensorboardX import SummaryWriter
 
-      self._board = SummaryWriter(str(folder / 'events'), purge_step=step + 1 if step else None)
+      with tensor_file.writing(self._events):
+        self._board = SummaryWriter(str(self._events), purge_step=step + 1)
 
   def add(self, **values: Any) -> None:
     """One line with these values of the step among them; numbers are shown."""
@@ -35,12 +36,14 @@ class Log(Notes):
     """All that was noted is on the disk; TensorBoard's writer would wait for minutes."""
     super().settle()
     if self._board:
-      self._board.flush()
+      with tensor_file.writing(self._events):
+        self._board.flush()
 
   def __exit__(self, *error: object) -> None:
     super().__exit__(*error)
     if self._board:
-      self._board.close()
+      with closing(self._events, error[0]):
+        self._board.close()
 
 
 def read_notes(folder: Path) -> list[dict[str, Any]]:

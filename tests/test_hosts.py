@@ -54,6 +54,12 @@ def audit(event, args):
     if set(args[1] or '') & set('wax+') and not args[0].startswith(out + '/checkpoints'):
       print('wrote', args[0], flush=True)
 
+def full(*args, **kwargs):
+  raise OSError(28, 'No space left on device')
+
+if plan.get('full'):
+  from orbax.checkpoint._src.checkpointers import async_checkpointer
+  async_checkpointer._background_wait_for_commit_futures = full
 Preemption.__call__, evaluate.predict = look, predict
 sys.addaudithook(audit)
 commandline.start(run.main, run.__doc__, several=True)
@@ -284,6 +290,15 @@ def test_a_process_that_fails_alone_ends_the_other_one(place):
     assert [second.ended(), first.ended()] == [4, 8], first.told() + second.told()
   assert re.search(r'PeerError: .* failed.\n  where: process 1 \(.*\n  got: Weig', first.told())
   assert not (place / 'alone').exists()
+
+
+def test_a_disk_that_is_full_for_one_ends_both_in_seconds(place):
+  """Though the other one waits where all meet who have written their parts."""
+  out, full = place / 'full', NEVER | {'full': True}
+  with Pair(place, out, 'full', (NEVER, full)) as (first, second):
+    assert [first.ended(), second.ended()] == [8, 6], first.told() + second.told()
+  assert re.search(r'PeerError: .* failed.\n  where: process 1 \(.*\n  got: Stor', first.told())
+  assert 'No space left on device' in second.told()
 
 
 def test_two_processes_pretrain_as_one_does(place):

@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -302,6 +303,15 @@ def events(folder):
         out = {key: value for key, value in out.items() if key[1] < event.step}
       out |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
   return out
+
+
+def test_a_start_from_nothing_drops_what_one_before_it_showed(tmp_path):
+  for steps in (1, 2, 3), (1,):
+    time.sleep(1.1)  # files of TensorBoard are named by the second
+    with pretraining_log.Log(tmp_path, step=0) as log:
+      for step in steps:
+        log.add(step=step, loss=1 / step)
+  assert events(tmp_path / 'events') == {('loss', 1): 1.0}
 
 
 def test_a_run_that_has_ended_does_nothing_more(text, whole, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """A fine-tuning run that is interrupted ends with the very bits of one that is not."""
 
 import dataclasses
+import gc
 import itertools
 import json
 import os
@@ -13,8 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from compacter_jax import train
+from compacter_jax import t5, train
 from compacter_jax.checkpoints import Checkpoints, room
+from compacter_jax.checkpoints import arrays as stored
 from compacter_jax.checkpoints.layout import HOLDER
 from compacter_jax.errors import InUseError, NumericsError, PreemptedError, StorageError
 from experiments import finetune, folders, run, schema
@@ -301,6 +303,58 @@ def test_a_run_goes_on_with_other_devices(base, inputs, whole, tmp_path):
     assert one['step'] == two['step']
     if 'loss' in one:
       np.testing.assert_allclose(one['loss'], two['loss'], rtol=1e-5)
+
+
+def test_a_packed_run_goes_on_with_devices_that_cannot_share_its_lines(
+  base, inputs, tmp_path, capsys
+):
+  packed = {'data.batching': 'packed', 'accumulate': 1}
+  finetune.run(job(base, **packed), inputs, tmp_path / 'whole', quiet=True)
+  with pytest.MonkeyPatch.context() as patch, pytest.raises(PreemptedError):
+    patch.setattr(Preemption, '__call__', lambda self, step: step == 5)
+    finetune.run(job(base, **packed), inputs, tmp_path / 'w', quiet=True)
+  finetune.run(job(base, **packed, **{'mesh.devices': 8}), inputs, tmp_path / 'w')
+  told = 'the same rows are packed in another way: 8 devices share 8 lines'
+  assert told in capsys.readouterr().out
+  for one, two in zip(notes(tmp_path / 'w'), notes(tmp_path / 'whole'), strict=True):
+    if 'loss' in one:
+      np.testing.assert_allclose(one['loss'], two['loss'], rtol=0.05)  # other dropout
+
+
+def test_going_on_takes_no_more_memory_than_training(base, tmp_path, monkeypatch):
+  """Of full fine-tuning: nothing but T5's own weights is there when the checkpoint is read."""
+  config = read_config(CONFIG.with_name('full.py'))
+  own = {name: value for name, value in CHANGES.items() if not name.startswith('method.')}
+  config.update_from_flattened_dict(own | {'model': str(base)})
+  settings = schema.job(config.to_dict())
+  shape, real, held = t5.shapes(t5.read_config(base))['token_embedding'], stored.read, []
+
+  def tables():
+    gc.collect()
+    return sum(array.shape == shape for array in jax.live_arrays())
+
+  def read(*args):
+    held.append(tables())
+    return real(*args)
+
+  with pytest.MonkeyPatch.context() as patch, pytest.raises(PreemptedError):
+    patch.setattr(Preemption, '__call__', lambda self, step: step == 5)
+    finetune.run(settings, read_inputs(settings), tmp_path / 'w', quiet=True)
+  before = tables()
+  monkeypatch.setattr(stored, 'read', read)
+  finetune.run(settings, read_inputs(settings), tmp_path / 'w', quiet=True)
+  assert held == [before + 1]
+
+
+def test_what_a_killed_process_was_writing_is_removed(base, inputs, whole, tmp_path):
+  half(base, inputs, tmp_path / 'w')
+  drafts = [tmp_path / 'w' / name for name in ('.results.json.1a.tmp', 'adapter/.adapter.1a.tmp')]
+  for draft in drafts:
+    draft.parent.mkdir(exist_ok=True)
+    draft.touch()
+  finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  assert not any(draft.exists() for draft in drafts)
+  assert_same(tmp_path / 'w', whole)
 
 
 def test_every_setting_is_either_free_or_not():

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 
 from compacter_jax import data, evaluate, methods, sharding, t5
@@ -57,3 +58,31 @@ def test_each_row_is_predicted_once(devices):
 def test_each_row_is_predicted_once_on_two_hosts():
   for line in two_processes.last_lines(PROGRAM):
     assert json.loads(line) == [TEXTS[:rows] for rows in SIZES]
+
+
+def test_the_watchdog_knows_programs_by_all_that_decides_them_and_rests_before_scores(monkeypatch):
+  """Longer outputs are another program; scoring many rows is no batch that hangs."""
+  told = []
+  monkeypatch.setattr(evaluate, 'predict', lambda *args: [args[-1](np.zeros((2, 8), np.int32))])
+  monkeypatch.setattr(evaluate, 'score', lambda *args: told.append('scored'))
+  monkeypatch.setattr(evaluate, 'limit', lambda task, split, *args: split.target_width)
+  splits = {'validation': Split(4), 'test': Split(9)}
+  job = SimpleNamespace(
+    eval_batch_size=2, data=SimpleNamespace(max_target=16, allow_target_truncation=False)
+  )
+  placement = SimpleNamespace(ways=1, table=lambda table: table, tuned=lambda tuned: tuned)
+  inputs = SimpleNamespace(splits=splits, task=data.TASKS['cola'], tokenizer=None, model=None)
+  evaluation = Evaluation(job, inputs, placement, {}, told.append, lambda: told.append('rest'))
+  for part in splits:
+    evaluation.score(None, part)
+  assert told == [(2, 8, 4), 'rest', 'scored', (2, 8, 9), 'rest', 'scored']
+
+
+class Split(SimpleNamespace):
+  """Two rows with targets of so many ids."""
+
+  def __init__(self, width):
+    super().__init__(target_width=width)
+
+  def __len__(self):
+    return 2

@@ -26,10 +26,24 @@ def copied(arrays: Sequence[jax.Array]) -> list[Any]:
 
   Arrays that span several hosts are left to Orbax, which copies them when the writing begins.
   """
-  for array in arrays:
-    if array.is_fully_addressable:
-      array.copy_to_host_async()
-  return [np.array(a, copy=True) if a.is_fully_addressable else a for a in arrays]
+  aliases = [_alias(array) if array.is_fully_addressable else None for array in arrays]
+  for alias in aliases:
+    if alias is not None:
+      alias.copy_to_host_async()
+  return [array if alias is None else _host(alias) for array, alias in zip(arrays, aliases)]
+
+
+def _alias(array: jax.Array) -> jax.Array:
+  """The same buffers: an array keeps its copy on the host while it lives, and this one goes."""
+  buffers = [shard.data for shard in array.addressable_shards]
+  return jax.make_array_from_single_device_arrays(array.shape, array.sharding, buffers)
+
+
+def _host(alias: jax.Array) -> np.ndarray:
+  value = np.asarray(alias)
+  # Where devices share the host's memory this is no copy yet.
+  own = all(device.platform != 'cpu' for device in alias.devices())
+  return value if own else value.copy()
 
 
 def write(folder: Path, arrays: Sequence[Any]) -> Callable[[], None]:

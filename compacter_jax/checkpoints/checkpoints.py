@@ -29,6 +29,7 @@ from compacter_jax.checkpoints.store import Store
 from compacter_jax.checkpoints.verifying import Finding
 from compacter_jax.errors import CompacterError, ConfigError, StorageError
 
+TELL = 1.0  # seconds after which processes that wait tell each other how they are
 LINGER = 8.0  # seconds that a program which fails waits for the step it is writing
 
 
@@ -177,7 +178,8 @@ class Checkpoints:
     """Waits until what was saved is on the disk. Raises the errors of `save`."""
     if not self._claimed:
       raise RuntimeError('Checkpoints are used within `with checkpoints.claim():`.')
-    processes.all_or_none(self._background.wait())
+    while processes.any_busy(*self._written()):
+      pass
 
   def check_room(self, like: Any) -> None:
     """Raises StorageError unless the disk has room for all steps that will be there at a time."""
@@ -226,6 +228,16 @@ class Checkpoints:
     self._resumed |= not best
     state = jax.tree.unflatten(jax.tree.structure(like), arrays)
     return Restored(step, state, described.about, described.score, tuple(bad))
+
+  def _written(self) -> tuple[BaseException | None, bool]:
+    """The error of what was saved, and whether it is still being written.
+
+    A process that fails does not come to where the others wait for all: it must be heard meanwhile.
+    """
+    try:
+      return self._background.wait(TELL if processes.several() else None), False
+    except TimeoutError:
+      return None, True
 
   def _enter(self, stack: contextlib.ExitStack, force: bool) -> None:
     stack.enter_context(lock.held(self._folder, self._run, self._say, force))

@@ -64,19 +64,21 @@ def all_say(value: Any) -> list[Any]:
   return [json.loads(bytes(line[:size])) for line, size in zip(lines, sizes)]
 
 
-def all_or_none(error: BaseException | None) -> None:
-  """Raises in every process if there is an error in any: its own, or one that says which has it."""
-  failed = [0] if error else []
+def any_busy(error: BaseException | None, busy: bool = False) -> bool:
+  """Whether any process is busy. Raises in all if any has an error: its own, or which has one."""
+  failed, working = [0] if error else [], busy
   if several():
     from jax.experimental import multihost_utils
 
-    flags = np.asarray(multihost_utils.process_allgather(np.int32(error is not None)))
-    failed = [int(i) for i in np.flatnonzero(flags)]
+    flags = np.array([error is not None, busy], np.int32)
+    errors_, busy_ = np.asarray(multihost_utils.process_allgather(flags)).T
+    failed, working = [int(i) for i in np.flatnonzero(errors_)], bool(busy_.any())
   if error is not None:
     raise error
   if failed:
     told = ', '.join(map(str, failed))
     raise StorageError('Another process failed to write a checkpoint.', where=f'process {told}')
+  return working
 
 
 def _told(error: Exception) -> dict[str, str]:

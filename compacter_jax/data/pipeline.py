@@ -41,21 +41,21 @@ class Batches:
     batching: str = 'padded',
     unit: int = 1,
     d_model: int = 768,
+    total: int | None = None,
   ):
     """unit: what the lines of a packed table are a multiple of, so that it can be cut up evenly.
     d_model: of the T5 that trains; wide ones spend less on long lines, relatively.
+    total: steps of the run, behind which there are no batches; None for one without end.
 
     Raises ConfigError for another batching.
     """
     choose('batching', batching, BATCHINGS)
     self.split, self.batch_size, self.seed, self.batching = split, batch_size, seed, batching
+    self._unit, self._total = unit, total
     self._sources, self._targets = split.sources.lengths, split.targets.lengths
-    self._buckets = Bucketed(self._sources, batch_size, seed) if batching == 'bucketed' else None
-    self.height = self._best_height(unit, d_model) if batching == 'packed' else batch_size
-    if batching == 'padded':
-      self.shapes = _fixed_shapes(split)
-    else:
-      self.shapes = chosen_shapes(self.layout(step).widths for step in range(self._planned()))
+    buckets = self._sources, batch_size, seed, total
+    self._buckets = Bucketed(*buckets) if batching == 'bucketed' else None
+    self._set(self._best_height(unit, d_model) if batching == 'packed' else batch_size)
 
   def rows(self, step: int) -> np.ndarray:
     """The examples of that step: int64 [batch_size]."""
@@ -83,10 +83,10 @@ class Batches:
     return filled(self.split, layout, widths, self.batching == 'packed')
 
   def stream(self, start: int = 0, host: int = 0, hosts: int = 1, workers: int = 1):
-    """Endless batches from step `start` on, made ahead of time by that many threads."""
+    """Batches from step `start` to the last, made ahead of time by that many threads."""
     import grain
 
-    steps = grain.MapDataset.range(start, 2**40)
+    steps = grain.MapDataset.range(start, 2**40 if self._total is None else self._total)
     made = steps.map(lambda step: self.batch(int(step), host, hosts))
     ahead = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=4 * workers)
     return iter(made.to_iter_dataset(ahead))
@@ -98,9 +98,15 @@ class Batches:
     return {'step': step, **decides, 'height': self.height, **data}
 
   def resumed(self, position: Mapping[str, Any]) -> int:
-    """The step of a position.  Raises StorageError if these are other batches than it is of."""
+    """The step of a position, with as many lines to a table as it has if they can be cut up.
+
+    On other devices they may not: then the same rows are packed into other lines.
+
+    Raises StorageError if these are other batches than it is of.
+    """
     mine = self.position(0)
-    if wrong := [name for name in mine if name != 'step' and position.get(name) != mine[name]]:
+    decide = mine.keys() - {'step', 'height'}
+    if wrong := [name for name in mine if name in decide and position.get(name) != mine[name]]:
       raise StorageError(
         'The data is not what the run was trained on so far.',
         where=', '.join(wrong),
@@ -108,6 +114,9 @@ class Batches:
         got=', '.join(str(mine[name]) for name in wrong),
         fix='go on with the same data and settings, or start a new run',
       )
+    height = int(position['height'])
+    if height != self.height and height % self._unit == 0:
+      self._set(height)
     return int(position['step'])
 
   def useful(self, steps: int) -> float:
@@ -119,9 +128,18 @@ class Batches:
       area += layout.height * sum(fitting(layout.widths, self.shapes))
     return full / area
 
+  def _set(self, height: int) -> None:
+    """Tables of so many lines, and the widths that suit them."""
+    self.height = height
+    if self.batching == 'padded':
+      self.shapes = _fixed_shapes(self.split)
+    else:
+      self.shapes = chosen_shapes(self.layout(step).widths for step in range(self._planned()))
+
   def _planned(self) -> int:
     epoch = -(-len(self.split) // self.batch_size)
-    return min(max(3 * epoch, 1), PLANNED)
+    planned = min(max(3 * epoch, 1), PLANNED)
+    return planned if self._total is None else min(planned, self._total)
 
   def _best_height(self, unit: int, d_model: int) -> int:
     """How many lines cost least: few waste less, but attention grows with their length.

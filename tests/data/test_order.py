@@ -51,3 +51,16 @@ def test_the_batches_of_a_window_come_in_no_order_of_length():
   lengths = np.arange(640)
   means = [lengths[Bucketed(lengths, 10, 0).rows(step)].mean() for step in range(64)]
   assert sorted(means) != means and abs(np.corrcoef(means, np.arange(64))[0, 1]) < 0.4
+
+
+@given(st.integers(1, 300), st.integers(1, 12), st.integers(1, 90), st.integers(0, 9))
+def test_buckets_of_a_run_hold_its_rows_and_no_others(n, batch_size, total, seed):
+  lengths = np.random.default_rng(n).integers(1, 40, n)
+  buckets = Bucketed(lengths, batch_size, seed, total)
+  rows, plain = [], []
+  for step in range(total):
+    rows.extend(buckets.rows(step))
+    plain.extend(train_rows(n, batch_size, seed, step))
+  assert sorted(rows) == sorted(plain)
+  with pytest.raises(IndexError):
+    buckets.rows(total)

@@ -199,16 +199,34 @@ def test_bucketed_rows_of_a_batch_are_of_like_length():
     {'batch_size': 4},
     {'batching': 'padded'},
     {'split': packable(36)},
-    {'unit': 3},
   ],
 )
 def test_a_position_of_other_batches_is_refused(other):
   mine = {'split': packable(), 'batch_size': 8, 'seed': 1, 'batching': 'packed', 'unit': 1}
   position = Batches(**mine).position(3)
   assert Batches(**mine).resumed(position) == 3
-  name = {'split': 'data', 'unit': 'height'}.get(*other, *other)
+  name = {'split': 'data'}.get(*other, *other)
   with pytest.raises(StorageError, match=name):
     Batches(**(mine | other)).resumed(position)
+
+
+def test_other_devices_go_on_with_the_same_lines_where_they_can_share_them():
+  args = packable(), 48, 1, 'packed'
+  eight = Batches(*args, unit=8)
+  position, lines = eight.position(3), eight.height
+  for unit in 1, 2, 4, 8, 16, 5:
+    batches = Batches(*args, unit=unit)
+    assert batches.resumed(position) == 3
+    assert batches.height % unit == 0 and (batches.height == lines) == (lines % unit == 0)
+    assert texts_in(batches.batch(3)) == texts_in(eight.batch(3))
+    assert batches.batch(3)['source'].shape[0] == batches.height
+  assert Batches(*args).height != lines  # which it would have taken of itself
+
+
+@pytest.mark.parametrize('batching', BATCHINGS)
+def test_a_stream_ends_with_the_run(batching):
+  batches = Batches(packable(), 8, 1, batching, total=7)
+  assert len(list(batches.stream(4))) == 3
 
 
 def test_an_unknown_batching_is_refused():
