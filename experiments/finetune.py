@@ -156,6 +156,7 @@ class Finetuning:
       'position': batches.position(total),
       'peak_bytes': peak_bytes(),
       'versions': versions(),
+      'code': agreement.code(),
       'device': jax.devices()[0].device_kind,
     }
     return processes.first_says(lambda: self._written(best, told))

@@ -273,6 +273,28 @@ def test_the_table_tells_what_does_not_fit(monkeypatch, tmp_path, capsys):
   assert '1 x 8 x 1 | none' in capsys.readouterr().out
 
 
+def test_a_method_that_does_not_fit_where_another_did_ends_with_the_fewest_rows(
+  monkeypatch, tmp_path, capsys
+):
+  """Prompt holds more than the adapter, whose mesh it takes: no row fits beside that."""
+  made = []
+
+  def compiled(program, limit, quick=False):
+    made.append(program.rows)
+    more = 90 if len(made) > 9 else 0
+    return memory.Memory({'frozen': 50 + more}, 0, 0, 0, 0, 100), None
+
+  monkeypatch.setattr(pieces, 'compiled', compiled)
+  monkeypatch.setattr(estimate, 'compiled', compiled)
+  monkeypatch.setattr(pieces.search, 'MOST', 64)
+  line = [f'--workdir={tmp_path}', '--model', 'nano', '--topology', 'cpu:8', '--config']
+  scale.main([*line, 'adapter'])
+  made.extend([0] * 10)
+  scale.main([*line, 'adapter', 'prompt'])
+  assert '| nano | prompt | cpu:8 | 8 x 1 x 1 | none' in capsys.readouterr().out
+  assert made[-1] == 8 and 0 not in made[made.index(0) + 10 :]
+
+
 def test_without_libtpu_it_is_told_how_to_get_it(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(topology.NoCompiler, match=r'compacter_jax\[tpu\]'):

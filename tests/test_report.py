@@ -17,11 +17,22 @@ import pytest
 from scipy import stats
 
 from compacter_jax.errors import ConfigError, DataError, StorageError
-from experiments.report import agreement, labels, page, paper, records, series, summary, tables
+from experiments.report import (
+  agreement,
+  beside_paper,
+  labels,
+  page,
+  paper,
+  records,
+  series,
+  skill,
+  summary,
+  tables,
+)
 from experiments.report.markdown import listed
 from experiments.report.statistics import (
   Spread,
-  chance_correlation,
+  chance,
   difference,
   pareto,
   rank_correlation,
@@ -70,9 +81,11 @@ def test_a_difference_has_welchs_interval():
     interval = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     assert (gap - margin, gap + margin) == pytest.approx((interval.low, interval.high))
   assert difference(Spread((3.0,)), Spread((1.0, 2.0))) == (1.5, None)
-  # Models that give all rows one answer score the same with each seed.
-  for same in Spread((1.0, 1.0)), Spread((0.5, 1.5)):
-    assert difference(Spread((3.0, 3.0)), same) == (2.0, None)
+  # Models that give all rows one answer score the same with each seed, but for no rounding.
+  for score in 3.0, 50.917431192660544:
+    for other in Spread((1.0, 1.0)), Spread((0.5, 1.5)):
+      gap, margin = difference(Spread((score,) * 3), other)
+      assert (gap, margin) == (pytest.approx(score - 1), None)
 
 
 def test_ranks_and_their_correlation():
@@ -89,13 +102,19 @@ def test_ranks_and_their_correlation():
     assert rank_correlation(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)
 
 
-@pytest.mark.parametrize('count', [8, 12])
+@pytest.mark.parametrize('count', [5, 8, 12])
 def test_chance_is_what_random_orders_give(count):
   rng = np.random.default_rng(0)
   orders = rng.permuted(np.tile(np.arange(count), (4_000, 1)), axis=1)
-  found = [np.corrcoef(np.arange(count), order)[0, 1] for order in orders]
-  assert chance_correlation(count) == pytest.approx(np.quantile(found, 0.95), abs=0.03)
-  assert chance_correlation(2) is None
+  found = np.array([np.corrcoef(np.arange(count), order)[0, 1] for order in orders])
+  for level in -0.5, 0.0, 0.5, 0.9:
+    assert chance(level, count) == pytest.approx(np.mean(found >= level - 1e-9), abs=0.03)
+
+
+def test_the_chance_of_a_perfect_order_is_one_of_all():
+  assert chance(1.0, 3) == pytest.approx(1 / 6)
+  assert chance(1.0, 6) == pytest.approx(1 / 720)
+  assert chance(1.0, 12) < 1e-6
 
 
 def test_the_pareto_front_is_what_no_other_point_beats():
@@ -125,7 +144,7 @@ def test_an_average_is_of_seeds_that_have_all_tasks():
   assert '| Prompt-R | - | 30.0 (1 of 3) | - |' in text
   assert '- final, Full fine-tuning: RTE (seed 3).' in text
   assert '- final, Prompt-R: CoLA (seeds 2, 3) and RTE (seeds 1, 2, 3).' in text
-  assert '**Not complete**: 12 final runs missing, 0 failed' in text
+  assert '**Not complete**: 12 runs missing, 0 failed' in text
 
 
 def test_what_is_missing_is_the_rest_of_the_grid(whole):
@@ -517,8 +536,9 @@ def test_methods_are_told_apart_from_full_fine_tuning_by_their_seeds():
   runs = both('full', 50, 51, 52), both('adapter', 60, 61, 62), both('compacter', 50, 52, 54)
   text = page.page(small(*sum(runs, []), *both('prompt', 1, 2, 3), *both('bitfit', 9), rows=rows))
   assert (
-    '- Full fine-tuning has 51.0 % on average. Beside it, clearly above: Adapter; clearly below: '
-    'Prompt-R; too close to call: Compacter (n = 4); of seeds that cannot tell: BitFit.'
+    '- Full fine-tuning has 51.0 % on average over 2 tasks. Beside it, clearly above: Adapter; '
+    'clearly below: Prompt-R; too close to call: Compacter (n = 4); of seeds that cannot tell: '
+    'BitFit (1 of 3 seeds).'
   ) in text
 
 
@@ -527,6 +547,60 @@ def test_what_no_method_learns_is_said():
   assert 'On RTE no method is clearly above' in page.page(found)  # 53.2 + 2 x 4.2
   better = small(*both('full', 50, 51), *both('compacter', 80, 81))
   assert 'no method is clearly above' not in page.page(better)
+
+
+def test_the_order_is_of_what_was_learned():
+  """CoLA is at its constant and prompt at no rate better than one answer: both are left out."""
+  rows = 'full', 'adapter', 'compacter', 'prompt'
+  scores = {
+    'full': (0, 70, 60),
+    'adapter': (0, 80, 70),
+    'compacter': (0, 75, 40),
+    'prompt': (0, 53, 0),
+  }
+  runs = [
+    (row, task, seed, score + seed * (task != 'cola'))
+    for row, each in scores.items()
+    for task, score in zip(('cola', 'rte', 'stsb'), each)
+    for seed in (1, 2, 3)
+  ]
+  search = [
+    {'part': 'search', 'row': row, 'task': 'rte', 'seed': 42, 'rate': rate, 'validation': score}
+    for row in rows
+    for rate, score in ((0.01, 53.0), (0.1, 53.0 if row == 'prompt' else 60.0))
+  ]
+  found = small(
+    *runs, *[run | {'test': None} for run in search], rows=rows, tasks=('cola', 'rte', 'stsb'),
+    seeds=[1, 2, 3], absent=['MultiRC'],
+  )  # fmt: skip
+  found = dataclasses.replace(
+    found, tasks=tuple(dataclasses.replace(t, constant_validation=53.0) for t in found.tasks)
+  )
+  assert [task.name for task in skill.unlearnt(found)] == ['cola']
+  assert skill.untuned(found) == ['prompt']
+  (ordering,) = beside_paper.learnt_orderings(found)
+  assert sorted(ordering.tasks) == ['rte', 'stsb']
+  assert set(ordering.ours) == {'full', 'adapter', 'compacter'}
+  text = page.page(found)
+  assert 'Left out, because no method learned it: CoLA.' in text
+  assert 'Left out, because no rate that was tried made it learn: Prompt-R.' in text
+  assert '- Prompt-R: no rate is better than the best single answer, so that it was not' in text
+  assert '4 methods on 3 of 4 tasks' in text and '| average of 3 of 4 tasks |' in text
+  assert '- MultiRC: there is no run, and no average has it.' in text
+  assert '| with all that was left out | 4 |' in text and '| RTE alone | 3 |' in text
+
+
+def test_where_nothing_was_learned_no_order_is_told():
+  text = page.page(small(*both('full', 0, 0), *both('compacter', 0, 0), *both('prompt', 0, 0)))
+  assert 'On CoLA and RTE nothing was learned that could be compared.' in text
+  assert 'rank correlation' not in text
+
+
+def test_runs_of_several_states_of_the_code_are_told():
+  one, two = ({'row': 'full', 'task': 'rte', 'seed': seed, 'code': f'{seed}'} for seed in (1, 2))
+  score = {'validation': 50.0, 'test': 50.0}
+  assert 'made by 2 states of the code' in page.page(small(one | score, two | score))
+  assert 'states of the code' not in page.page(small(one | score))
 
 
 def test_unlike_runs_are_pointed_out():

@@ -462,10 +462,14 @@ def test_a_dry_run_tells_what_it_takes(capsys):
   assert '4 search, 4 final runs' in told
 
 
-def test_what_differs_from_the_configs_is_told():
+def test_what_differs_from_the_paper_is_told():
   suite = suites.read_suite('glue_nano')
   found = setup.of(suite, plan.Place(suite.model))
-  assert found['batch_size'] == ['32', '100']
+  assert found['batch_size'] == ['32', '32 (copa and multirc), 100 (all others)']
+  assert found['epochs'] == [
+    '4 (mrpc), 3 (stsb), 20 (copa), 1 (multirc), 2 (all others)',
+    '3 (multirc and sst2), 20 (all others)',
+  ]
   assert found['method.length'] == ['20', '100']
   assert found['optim.warmup'][0] == '25 (copa), 6 (multirc), 100 (all others)'
   assert found['method.adapters.n'] == ['4', '12 (phm_adapter), 4 (all others)']

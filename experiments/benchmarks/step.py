@@ -79,12 +79,14 @@ class Step:
     dropout: bool = True,
     batch: int = BATCH,
     source: int = SOURCE,
+    cast: bool = True,
   ):
-    """batch: its examples. source: ids of each."""
+    """batch: its examples. source: ids of each. cast: whether frozen weights take model.dtype."""
     random = np.random.default_rng(0)
     draw = lambda width: random.integers(3, model.cfg.vocab, (batch, width), dtype=np.int32)
     self.batch = {'source': draw(source), 'target': draw(TARGET)}
-    self.frozen = {path: w.astype(model.dtype) for path, w in model.trim(frozen).items()}
+    kept = model.trim(frozen)
+    self.frozen = {path: w.astype(model.dtype) for path, w in kept.items()} if cast else kept
     optimizer = optim.build(optim.Optim(rate=1e-4, warmup=0, schedule='constant'), 100)
     self.state = train.start(model.init(jax.random.key(0), frozen), optimizer)
     begin = time.perf_counter()

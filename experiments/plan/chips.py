@@ -35,9 +35,9 @@ PAGES = 'https://docs.cloud.google.com/tpu/docs/'
 FLAT = '1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'
 CUBES = '2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8', '8x8x16', '8x16x16'
 
-# Read on these pages, but for the interconnect of v4: its page names none, and 300 GB/s (six links
-# of 50 GB/s, both directions) is recalled from the paper on TPU v4 (arXiv:2304.01433), not read
-# again. Of v6e older versions of the page give 1,640 GB/s and 3,584 Gbit/s instead.
+# Read on these pages, but for the interconnect of v4: its page names none, and six links of 50 GB/s
+# in each direction are recalled from the paper on TPU v4 (arXiv:2304.01433), not read again. Of v6e
+# older versions of the page give 1,640 GB/s and 3,584 Gbit/s instead.
 CHIPS = {
   chip.name: chip
   for chip in (
@@ -48,7 +48,7 @@ CHIPS = {
       memory=32 * GIB,
       usable=30.75 * GIB,
       bandwidth=1200 * GB,
-      interconnect=300 * GB,
+      interconnect=600 * GB,
       slices=CUBES,
       options=(('chip_config_name', 'megacore'),),  # as rented: both cores of a chip are one device
       source=PAGES + 'v4',

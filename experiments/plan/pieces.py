@@ -51,7 +51,8 @@ def piece(
   programs = fit.programs(mesh)
   rows = batch or search.doubled(lambda r: fit.memory(mesh, r).fits, start, programs.unit)
   true = functools.partial(estimate, topology=found, told=_tell)
-  best = true(programs.step(rows or programs.unit, SOURCE, TARGET))
+  rows = rows or programs.unit  # where none fit, that is told of the fewest
+  best = true(programs.step(rows, SOURCE, TARGET))
   while not best.memory.fits and not batch and rows % (2 * programs.unit) == 0:
     rows //= 2
     best = true(programs.step(rows, SOURCE, TARGET))

@@ -4,7 +4,7 @@ import collections
 import math
 from typing import Any
 
-from experiments.report import summary
+from experiments.report import skill, summary
 from experiments.report.markdown import NONE, listed, many, table
 from experiments.report.records import (
   FINAL,
@@ -15,12 +15,10 @@ from experiments.report.records import (
   SEARCH,
   TOLD,
   Records,
-  Task,
   fingerprint,
 )
 
 CONSTANT = 'best single answer'
-CORRELATIONS = {'matthews', 'pearson', 'spearman'}
 NAMES = {
   SEARCH: 'search of rates',
   FINAL: 'final',
@@ -36,13 +34,14 @@ def how_to_read(records: Records) -> list[str]:
   once = {run.job or run.key: run.seconds or 0 for run in records.runs}
   hours = math.fsum(once.values()) / 3600
   least = 'at least ' if any(run.seconds is None for run in records.runs) else ''
+  codes = {run.code for run in records.of(FINAL)}
   picked = {SEARCH: 'rates', OPTIONS: 'options'}
   chosen = [what for part, what in picked.items() if records.of(part)]
   made = ', '.join(f'{name} {text}' for name, text in records.versions.items())
   return [
     '## How to read this page',
     '',
-    f'{many(len(records.rows), "method")} on {many(len(records.tasks), "task")}, all from the same '
+    f'{many(len(records.rows), "method")} on {tasks_of(records)}, all from the same '
     f'pretrained `{records.model}` ({records.base.parameters:,} parameters, fingerprint '
     f'`{records.base.fingerprint}`). The runs took {least}{hours:,.1f} hours on {records.device}'
     f'{f" with {made}" if made else ""}:',
@@ -53,7 +52,8 @@ def how_to_read(records: Records) -> list[str]:
     '```',
     '',
     'The second command makes this page and its pictures of what the first has recorded '
-    f'(fingerprint `{fingerprint(records)}`); no measured number was typed by hand.',
+    f'(fingerprint `{fingerprint(records)}`); no measured number was typed by hand.'
+    + (f' Runs that count were made by {len(codes)} states of the code.' if len(codes) > 1 else ''),
     '',
     *_runs(records),
     '',
@@ -81,8 +81,16 @@ def _setup(records: Records) -> list[str]:
   if not records.setup:
     return []
   rows = [[f'`{name}`', *values] for name, values in records.setup.items()]
-  head = "What these runs have otherwise than the configs, which hold the paper's settings:"
-  return [head, '', *table(['setting', 'here', 'in the config'], rows, 3), '']
+  head = 'What these runs have otherwise than the paper (its settings for SuperGLUE are recalled):'
+  return [head, '', *table(['setting', 'here', 'in the paper'], rows, 3), '']
+
+
+def tasks_of(records: Records) -> str:
+  """'5 of 6 tasks', where one has no run yet."""
+  there = len(records.tasks)
+  if not records.absent:
+    return many(there, 'task')
+  return f'{there} of {many(there + len(records.absent), "task")}'
 
 
 def _runs(records: Records) -> list[str]:
@@ -109,7 +117,7 @@ def _tasks(records: Records) -> list[str]:
       f'{task.validation:,}',
       f'{task.test:,}',
       f'{task.constant:.1f}',
-      f'{error(task):.1f}',
+      f'{skill.error(task):.1f}',
     ]
     for task in records.tasks
   ]
@@ -117,18 +125,10 @@ def _tasks(records: Records) -> list[str]:
   return table([*head, 'standard error'], rows, 2)
 
 
-def error(task: Task) -> float:
-  """The standard error of a score without skill on the test rows, in points.
-
-  That of an accuracy of 50 %; a correlation, Matthews's too, has twice as much. It is rough for F1.
-  """
-  largest = 100 if CORRELATIONS.intersection(task.metric.split(', ')) else 50
-  return largest / math.sqrt(max(task.test, 1))
-
-
 def _missing(records: Records) -> list[str]:
   """What is not there, or that nothing is missing as far as can be told."""
   lines = ['### What is missing', '']
+  lines += [f'- {title}: there is no run, and no average has it.' for title in records.absent]
   titles = {row.name: row.title for row in records.rows}
   for part in TOLD:
     keys: dict[str, list[tuple[Any, ...]]] = collections.defaultdict(list)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from experiments.report import summary
@@ -93,12 +93,19 @@ class Ordering:
     return rank_correlation([self.published[row] for row in rows], ours)
 
 
-def ordering(records: Records, benchmark: Benchmark) -> Ordering:
-  """Of the tasks and methods that both have."""
-  shared = [task for task in records.tasks if task.name in benchmark.tasks]
+def ordering(
+  records: Records,
+  benchmark: Benchmark,
+  left_out: Collection[str] = (),
+  rows_left_out: Collection[str] = (),
+) -> Ordering:
+  """Of the tasks and methods that both have, but for some."""
+  names = [name for name in benchmark.tasks if name not in left_out]
+  shared = [task for task in records.tasks if task.name in names]
   tasks = [task.name for task in shared]
   rows_ = [100 * ROWS / max(task.test, 1) for task in shared]
-  rows = [row.name for row in records.rows if tasks and row.name in benchmark.rows]
+  wanted = [name for name in benchmark.rows if name not in rows_left_out]
+  rows = [row.name for row in records.rows if tasks and row.name in wanted]
   found = {row: summary.average(records, row, tasks) for row in rows}
   return Ordering(
     benchmark,

@@ -2,12 +2,12 @@
 
 import collections
 
-from experiments.report import agreement, summary
+from experiments.report import agreement, skill, summary
 from experiments.report.agreement import AGREES, DISAGREES, FAR, OPEN, Ordering, Pair
 from experiments.report.markdown import NONE, listed, many, number, table
 from experiments.report.paper import BENCHMARKS, COSTS, MARK, SOURCE, Benchmark
 from experiments.report.records import Records
-from experiments.report.statistics import chance_correlation
+from experiments.report.statistics import chance
 
 
 def orderings(records: Records) -> list[Ordering]:
@@ -16,45 +16,67 @@ def orderings(records: Records) -> list[Ordering]:
   return [each for each in found if each.tasks]
 
 
+def learnt_orderings(records: Records) -> list[Ordering]:
+  """Of the tasks on which a method has shown skill, and of the methods that could be tuned."""
+  tasks = [task.name for task in skill.unlearnt(records)]
+  rows = skill.untuned(records)
+  found = [agreement.ordering(records, benchmark, tasks, rows) for benchmark in BENCHMARKS]
+  return [each for each in found if each.tasks]
+
+
 def order(records: Records) -> list[str]:
   """How far the methods stand in the paper's order, and which pairs do and do not."""
   lines = ['## The order of the methods, here and in the paper', '']
-  found = orderings(records)
-  if not found:
+  whole = orderings(records)
+  if not whole:
     return [*lines, 'Missing: no task of the paper was run.', '']
-  for each in found:
-    lines += _order(records, each)
+  learnt = {found.benchmark.title: found for found in learnt_orderings(records)}
+  for each in whole:
+    lines += _order(records, each, learnt.get(each.benchmark.title))
   return lines
 
 
-def _order(records: Records, found: Ordering) -> list[str]:
-  titles = _titles(records)
-  tasks = listed([task.title for task in records.tasks if task.name in found.tasks])
+def _order(records: Records, whole: Ordering, found: Ordering | None) -> list[str]:
+  titles, tasks = _titles(records), {task.name: task.title for task in records.tasks}
+  lines = [f'### {whole.benchmark.title}', '']
+  left = [tasks[name] for name in whole.tasks if not found or name not in found.tasks]
+  if not found:
+    return [*lines, f'On {listed(left)} nothing was learned that could be compared.', '']
+  left_out = [row for row in skill.untuned(records) if row in whole.benchmark.rows]
   absent = [titles.get(row, row) for row in found.benchmark.rows if row not in found.ours]
-  lines = [f'### {found.benchmark.title}', '']
+  absent = [title for title in absent if title not in {titles[row] for row in left_out}]
+  if left:
+    lines += [f'Left out, because no method learned it: {listed(left)}.', '']
+  if left_out:
+    told = listed([titles[row] for row in left_out])
+    lines += [f'Left out, because no rate that was tried made it learn: {told}.', '']
   if absent:
     lines += [f'Without an average here, and so left out: {listed(absent)}.', '']
   if found.correlation is None:
     return [*lines, 'Missing: fewer than three methods have all tasks, or all are equal.', '']
+  others = []
+  if left or left_out:
+    others.append(_correlated('with all that was left out', len(whole.ours), whole.correlation))
+  if len(found.tasks) > 1:
+    for name in found.tasks:
+      rest = {task.name for task in records.tasks} - {name}
+      one = agreement.ordering(records, found.benchmark, rest, skill.untuned(records))
+      others.append(_correlated(f'{tasks[name]} alone', len(one.ours), one.correlation))
+  count, near = len(found.ours), len(found.near)
+  of = f'as printed, over all of {found.benchmark.title}'
+  close = f'over these tasks, of the methods within {FAR:g} points of its best'
   lines += [
-    f'Of {many(len(found.ours), "method")}, averaged over {tasks} both here and in the paper. '
-    "Spearman's rank correlation (1: the same order, 0: none, -1: reversed), and what 95 % of "
-    'random orders stay below:',
+    f'Of {many(count, "method")}, averaged over {listed([tasks[name] for name in found.tasks])} '
+    "both here and in the paper. Spearman's rank correlation (1: the same order, 0: none, -1: "
+    'reversed), and the share of random orders that have one as high:',
     '',
     *table(
       ['average in the paper', 'methods', 'rank correlation', 'by chance'],
       [
-        _correlated('over these tasks', len(found.ours), found.correlation),
-        _correlated(
-          f'as printed, over all of {found.benchmark.title}',
-          len(found.ours),
-          found.printed_correlation,
-        ),
-        _correlated(
-          f'over these tasks, of the methods within {FAR:g} points of its best',
-          len(found.near),
-          found.near_correlation,
-        ),
+        _correlated('over these tasks', count, found.correlation),
+        _correlated(of, count, found.printed_correlation),
+        _correlated(close, near, found.near_correlation),
+        *others,
       ],
     ),
     '',
@@ -63,10 +85,13 @@ def _order(records: Records, found: Ordering) -> list[str]:
 
 
 def _correlated(what: str, count: int, found: float | None) -> list[str]:
-  return [what, f'{count}', number(found, '{:.2f}'), number(chance_correlation(count), '{:.2f}')]
+  share = NONE if found is None else f'{100 * chance(found, count):.1f} %'
+  return [what, f'{count}', number(found, '{:.2f}'), share]
 
 
 def _pairs(pairs: list[Pair], gap: float, titles: dict[str, str]) -> list[str]:
+  if not pairs:
+    return [f'The paper separates no two of these methods by more than {gap:.1f} points.', '']
   by = collections.defaultdict(list)
   for pair in pairs:
     by[pair.verdict].append(pair)

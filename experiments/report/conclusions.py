@@ -3,15 +3,14 @@
 import itertools
 import statistics
 
-from experiments.report import summary
-from experiments.report.about import CONSTANT, error
-from experiments.report.beside_paper import orderings
+from experiments.report import skill, summary
+from experiments.report.about import CONSTANT
+from experiments.report.beside_paper import learnt_orderings
 from experiments.report.markdown import listed, many
 from experiments.report.paper import PARAMETERS
 from experiments.report.records import FINAL, SEARCH, Records
 from experiments.report.statistics import difference
 
-ERRORS = 3  # standard errors above one answer that are skill: the best of a dozen is luckier than 2
 SMALLER = 1.5  # times fewer parameters than T5-base, from which on the model is called smaller
 
 
@@ -45,23 +44,24 @@ def _scale(records: Records) -> str:
 def _seeds(records: Records) -> list[str]:
   """What clear and open mean, and how small a difference can be seen at all."""
   points = []
-  for found in orderings(records):
+  for found in learnt_orderings(records):
     pairs, compared = itertools.combinations(found.ours.values(), 2), len(found.pairs())
     widths = [margin for pair in pairs if (margin := difference(*pair)[1]) is not None]
     name = found.benchmark.title
     if widths:
       points.append(
-        f'With {many(len(summary.seeds(records, FINAL)), "seed")} two averages over the tasks of '
+        f'With {many(len(summary.seeds(records, FINAL)), "seed")} two averages over tasks of '
         f'{name} differ clearly from {statistics.median(widths):.1f} points on (median over all '
         'pairs of methods). Smaller differences cannot be seen here, so an open pair is not an '
         'equal one.'
       )
+    if widths and compared:
       points.append(
         'Clear speaks of seeds: others would likely give the same order on the same test rows. Of '
         f'{many(compared, "pair")} about {compared / 20:.1f} would look clear if no methods '
         'differed, as one interval in twenty misses.'
       )
-    elif found.ours:
+    if not widths and found.ours:
       points.append(
         f'One seed each has no deviation: of {name} no difference between methods can be called '
         'clear.'
@@ -69,26 +69,13 @@ def _seeds(records: Records) -> list[str]:
   return points
 
 
-def unlearnt(records: Records) -> list[str]:
-  """Titles of tasks on which no method is surely better than the best single answer."""
-  names = []
-  for task in records.tasks:
-    found = [
-      spread.mean
-      for row in records.rows
-      if (spread := summary.spread(summary.scores(records, row.name, task.name)))
-    ]
-    if found and max(found) <= task.constant + ERRORS * error(task):
-      names.append(task.title)
-  return names
-
-
 def _unlearnt(records: Records) -> list[str]:
-  if not (names := unlearnt(records)):
+  if not (tasks := skill.unlearnt(records)):
     return []
   return [
-    f'On {listed(names)} no method is more than {ERRORS} standard errors (of test rows) above the '
-    f'{CONSTANT}: what differs there may be no skill, and it is in the averages.'
+    f'On {listed([task.title for task in tasks])} no method is more than {skill.ERRORS} standard '
+    f'errors (of test rows) above the {CONSTANT}: what differs there may be no skill. It is in the '
+    "averages of the table, and not in what is said of the paper's order."
   ]
 
 

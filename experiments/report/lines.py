@@ -28,6 +28,7 @@ def draw_curves(records: Records, source: str) -> bytes:
       if (constant := task.constant_validation) is not None:
         axes.axhline(constant, color='#999999', linestyle=':', linewidth=1.2)
       axes.set_title(task.title)
+      axes.set_ylim(_limits([*found[task.name].values()], constant))
       axes.grid(alpha=0.3)
       axes.locator_params('x', nbins=4, integer=True)
     for axes in panels[len(tasks) :]:
@@ -40,6 +41,16 @@ def draw_curves(records: Records, source: str) -> bytes:
     figure.legend(handles=handles, loc='outside upper center', ncols=4)
 
   return style.png(paint, source)
+
+
+def _limits(found: list[list[tuple[int, Spread]]], constant: float | None) -> tuple[float, float]:
+  """Of the scores but for the first third of each curve, which would make the others one line."""
+  late = [score for line in found for _, score in line[len(line) // 3 :]]
+  scores = [value for score in late for value in score.values]
+  scores += [] if constant is None else [constant]
+  low, high = min(scores), max(scores)
+  margin = max(0.05 * (high - low), 0.5)
+  return low - margin, high + margin
 
 
 def draw_few_rows(records: Records, source: str) -> bytes:
@@ -58,7 +69,9 @@ def draw_few_rows(records: Records, source: str) -> bytes:
     axes.set_xticks(sizes, [f'{size:,}' for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel='training rows', ylabel='average test score (%)')
-    axes.set_title('Score against training rows (mean over seeds, band: one standard deviation)')
+    axes.set_title(
+      'Score against training rows (mean over seeds, band: from the worst to the best)'
+    )
     axes.grid(alpha=0.3)
     axes.legend(framealpha=1)
 
@@ -66,12 +79,11 @@ def draw_few_rows(records: Records, source: str) -> bytes:
 
 
 def _line(axes: Any, row: str, line: list[tuple[int, Spread]], **looks: Any) -> None:
-  """The means, and a band of one standard deviation where there is one."""
+  """The means, and a band from the worst seed to the best."""
   x, means = [place for place, _ in line], [score.mean for _, score in line]
-  half = [score.deviation or 0.0 for _, score in line]
   axes.plot(x, means, **style.look(row), linewidth=1.8, **looks)
-  low = [mean - side for mean, side in zip(means, half)]
-  high = [mean + side for mean, side in zip(means, half)]
+  low = [min(score.values) for _, score in line]
+  high = [max(score.values) for _, score in line]
   axes.fill_between(x, low, high, color=style.look(row)['color'], alpha=0.2, linewidth=0)
 
 

@@ -16,9 +16,12 @@ from experiments.report import (
   random_base,
   scatter,
   series,
+  summary,
   tables,
 )
-from experiments.report.records import Records, fingerprint
+from experiments.report.about import tasks_of
+from experiments.report.markdown import listed
+from experiments.report.records import FINAL, Records, fingerprint
 
 PAGE, HEAD = 'results.md', 'results_head.md'
 
@@ -29,41 +32,66 @@ class Picture:
 
   file: str
   title: str
-  caption: str
+  caption: Callable[[Records], str]
   has: Callable[[Records], object]
   draw: Callable[[Records, str], bytes]
+
+
+def _scattered(cost: str, told: str) -> Callable[[Records], str]:
+  def caption(records: Records) -> str:
+    there = series.scored(records, cost)
+    absent = [row.title for row in records.rows if row.name not in there]
+    expected = summary.expected(records, FINAL)
+    few = any(score.count < expected for _, score in there.values())
+    return (
+      f'Average over {tasks_of(records)}, mean over seeds with one standard deviation, against '
+      f'{told}. On the dashed line are the methods that no other shown beats in both.'
+      + (' Hollow marks have fewer seeds than they should.' if few else '')
+      + (f' Not shown, as they lack what it takes: {listed(absent)}.' if absent else '')
+    )
+
+  return caption
+
+
+def _curved(records: Records) -> str:
+  there = {row for lines_ in series.curves(records).values() for row in lines_}
+  drawn = listed([row.title for row in records.rows if row.name in there])
+  return (
+    f'Validation scores while training, at the chosen rates, of {drawn}, on tasks that were '
+    'evaluated at least three times: mean over seeds, the band is from the worst seed to the best. '
+    'Scores of the first third may lie below the panel. Runs that failed are left out.'
+  )
 
 
 PICTURES = (
   Picture(
     'score_by_parameters.png',
     'Score against trained parameters',
-    'Average over the tasks of the table, mean over seeds with one standard deviation. On the '
-    'dashed line are the methods that no other beats in both score and parameters.',
+    _scattered('trained', 'the parameters that are trained'),
     lambda records: series.scored(records, 'trained'),
     lambda records, source: scatter.draw(records, 'trained', source),
   ),
   Picture(
     'score_by_time.png',
     'Score against training time',
-    'The same against the time of a training step, as part of that of full fine-tuning.',
+    _scattered('time', 'the time of a training step, as part of that of full fine-tuning'),
     lambda records: series.scored(records, 'time'),
     lambda records, source: scatter.draw(records, 'time', source),
   ),
   Picture(
     'learning_curves.png',
     'Learning curves',
-    'Validation scores while training, at the chosen rates, of tasks that were evaluated at '
-    'least three times: mean over seeds, the band is one standard deviation. Runs that failed are '
-    'left out.',
+    _curved,
     series.curves,
     lines.draw_curves,
   ),
   Picture(
     'few_rows.png',
     'Score against training rows',
-    'Average over the tasks of which few rows were taken: mean over seeds, the band is one '
-    'standard deviation.',
+    lambda records: (
+      'Average over the tasks of which few rows were taken: mean over seeds, the band is from the '
+      'worst seed to the best.'
+    ),
     series.few_rows,
     lines.draw_few_rows,
   ),
@@ -94,7 +122,7 @@ def _pictures(records: Records) -> list[str]:
   parts = ['## Pictures', '']
   for each in PICTURES:
     if each.has(records):
-      parts += [f'![{each.title}]({each.file})', '', each.caption, '']
+      parts += [f'![{each.title}]({each.file})', '', each.caption(records), '']
     else:
       parts += [f'{each.title}: missing, there is no data for it.', '']
   return parts

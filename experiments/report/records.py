@@ -80,6 +80,7 @@ class Run:
     invalid: outputs on test rows that are no answer. seconds: how long it took.
     curve: (step, validation average), by step. failed: why it ended early.
     job: a hash of its settings. Runs of two parts that have the same were made once.
+    code: a hash of the program that made it.
   """
 
   part: str
@@ -97,6 +98,7 @@ class Run:
   curve: tuple[tuple[float, ...], ...] = ()
   failed: str | None = None
   job: str | None = None
+  code: str | None = None
 
   def __post_init__(self) -> None:
     settings.choose('part', self.part, PARTS)
@@ -137,6 +139,8 @@ class Records:
     planned: how many runs each part is to have, where that is known. seeds: of those that count.
     step: of which `time` and `memory` of the rows are. setup: settings
       that differ from the published ones: their values in these runs and there, for people.
+    absent: titles of tasks that are planned and of which there is no run yet.
+    few: how runs on few rows are made, as a sentence.
   """
 
   suite: str
@@ -152,6 +156,8 @@ class Records:
   seeds: tuple[int, ...] = ()
   step: str = ''
   setup: dict = field(default_factory=dict)
+  absent: tuple[str, ...] = ()
+  few: str = ''
 
   def __post_init__(self) -> None:
     names = {}

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.report import labels, style
-from experiments.report.records import Records
+from experiments.report import labels, style, summary
+from experiments.report.records import FINAL, Records
 from experiments.report.series import Points, scored
 from experiments.report.statistics import pareto
 
@@ -21,6 +21,7 @@ def draw(records: Records, cost: str, source: str) -> bytes:
   """The PNG; cost: `trained` or `time`, of which there must be a point."""
   points = scored(records, cost)
   titles = {row.name: row.title for row in records.rows}
+  expected = summary.expected(records, FINAL)
 
   def paint(figure: Any) -> None:
     axes = figure.subplots()
@@ -35,9 +36,11 @@ def draw(records: Records, cost: str, source: str) -> bytes:
     for row, (value, score) in points.items():
       looks = style.look(row)
       size = 14 if looks['marker'] == '*' else 9
+      hollow = {'markerfacecolor': 'white'} if score.count < expected else {}
       axes.errorbar(
-        value, score.mean, score.deviation, capsize=3, elinewidth=1, markersize=size, **looks
-      )
+        value, score.mean, score.deviation, capsize=3, elinewidth=1, markersize=size,
+        **looks, **hollow,
+      )  # fmt: skip
     axes.legend(loc='lower right', framealpha=1)
     figure.draw_without_rendering()  # gives the axes their place
     figure.set_layout_engine('none')

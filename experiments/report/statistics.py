@@ -1,5 +1,6 @@
 """The mathematics of the page: spreads over seeds, differences, ranks, the Pareto front."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.95
+COUNTED = 8  # values of which all orders are counted
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,13 @@ class Spread:
 
   @property
   def deviation(self) -> float | None:
-    """The standard deviation of the seeds at large (ddof = 1), which one seed cannot tell."""
-    return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+    """The standard deviation of the seeds at large (ddof = 1), which one seed cannot tell.
+
+    Of equal scores it is 0, and not what rounding leaves of it.
+    """
+    if len(self.values) < 2:
+      return None
+    return float(np.std(self.values, ddof=1)) if len(set(self.values)) > 1 else 0.0
 
 
 def difference(one: Spread, other: Spread) -> tuple[float, float | None]:
@@ -72,15 +79,19 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | No
   return float(np.clip(np.corrcoef(first, second)[0, 1], -1, 1))
 
 
-def chance_correlation(count: int) -> float | None:
-  """What the rank correlation of two random orders stays below in about 95 % of cases.
+def chance(correlation: float, count: int) -> float:
+  """The share of random orders of so many values whose rank correlation is as high.
 
-  None for fewer than 3 values. By Student's t, which is rough for few.
+  Of all orders where they are few, else by Student's t.
   """
-  if count < 3:
-    return None
-  quantile = _student(LEVEL, count - 2)
-  return quantile / math.sqrt(count - 2 + quantile**2)
+  if count <= COUNTED:
+    orders = np.array(list(itertools.permutations(range(count))))
+    far = ((orders - np.arange(count)) ** 2).sum(1)
+    return float(np.mean(1 - 6 * far / (count * (count**2 - 1)) >= correlation - 1e-9))
+  from scipy.special import stdtr
+
+  t = correlation * math.sqrt((count - 2) / max(1 - correlation**2, 1e-12))
+  return float(stdtr(count - 2, -t))
 
 
 def pareto(costs: Sequence[float], scores: Sequence[float]) -> list[int]:

@@ -2,8 +2,8 @@
 
 from statistics import fmean
 
-from experiments.report import summary
-from experiments.report.about import CONSTANT
+from experiments.report import skill, summary
+from experiments.report.about import CONSTANT, tasks_of
 from experiments.report.markdown import NONE, listed, many, megabytes, number, spread, table
 from experiments.report.records import FINAL, LOW, SEARCH, Records, Row
 from experiments.report.statistics import Spread, certainty, difference
@@ -20,7 +20,8 @@ def scores(records: Records) -> list[str]:
     rows.append(
       [row.title, spread(summary.average(records, row.name), expected), *cells, *_costs(row)]
     )
-  head = ['method', 'average', *(task.title for task in tasks)]
+  average = f'average of {tasks_of(records)}' if records.absent else 'average'
+  head = ['method', average, *(task.title for task in tasks)]
   head += ['trained', 'share', 'file', 'rate', 'step time', 'memory']
   return [
     '## Scores and costs',
@@ -140,6 +141,8 @@ def _chosen(records: Records, row: Row) -> list[str]:
   if row.rate not in known:
     return [f'- {row.title}: the chosen rate {row.rate:g} has no whole search.']
   best = max(known, key=known.__getitem__)
+  if row.name in skill.untuned(records):
+    return [f'- {row.title}: no rate is better than the {CONSTANT}, so that it was not tuned.']
   if known[row.rate] < known[best]:
     return [f'- {row.title}: {best:g} is better on validation rows than the chosen rate.']
   return []
@@ -184,6 +187,7 @@ def few_rows(records: Records) -> list[str]:
       found = [summary.spread(summary.scores(records, row, task, size)) for size in sizes]
       rows.append([titles[task], titles[row], *(spread(each, expected) for each in found)])
   lines = [head, '', *table(['task', 'method', *(f'{size:,} rows' for size in sizes)], rows, 2), '']
+  lines += [f'- {records.few}'] if records.few else []
   lines += [f'- {each}' for each in compared(records)]
   if records.of(SEARCH):
     lines.append('- Rates are those that were chosen with more training rows.')
@@ -194,15 +198,19 @@ def compared(records: Records) -> list[str]:
   """A sentence for each number of rows and each method that was run beside full fine-tuning."""
   tasks, titles = summary.low_tasks(records), {row.name: row.title for row in records.rows}
   score = lambda row, size: summary.spread(summary.averages(records, row, tasks, size))
+  expected = summary.expected(records, LOW)
   return [
-    _compared(f'With {size:,} rows {titles[row]} is', one, other)
+    _compared(f'With {size:,} rows {titles[row]} is', one, other, expected)
     for size in summary.sizes(records)
     for row in summary.low_rows(records)
     if row != 'full' and (one := score(row, size)) and (other := score('full', size))
   ]
 
 
-def _compared(start: str, one: Spread, other: Spread) -> str:
+def _compared(start: str, one: Spread, other: Spread, expected: int) -> str:
   gap, margin = difference(one, other)
   side = 'above' if gap > 0 else 'below'
-  return f'{start} {abs(gap):.1f} points {side} full fine-tuning, {certainty(gap, margin)}.'
+  few = ''
+  if min(one.count, other.count) < expected:
+    few = f' ({one.count} and {other.count} of {expected} seeds)'
+  return f'{start} {abs(gap):.1f} points {side} full fine-tuning{few}, {certainty(gap, margin)}.'

@@ -59,7 +59,18 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
     seeds=suite.seeds,
     step=costs.shape(suite, place),
     setup=setup.of(suite, place),
+    absent=tuple(
+      TITLES.get(name, name) for name, task in zip(suite.tasks, tasks, strict=True) if task is None
+    ),
+    few=_few(suite),
   )
+
+
+def _few(suite: Suite) -> str:
+  if not (few := suite.few):
+    return ''
+  rows = 'draws rows of its own' if few.redraw else 'has the same rows'
+  return f'Each run takes {few.steps:,} steps, and each seed {rows}.'
 
 
 def _row(
@@ -141,6 +152,14 @@ def _run(runner: Runner, run: Run, result: dict[str, Any]) -> records.Run:
     test=average,
     scores=test,
     invalid=invalid,
-    seconds=sum(result['seconds'].values()),
+    seconds=_seconds(result),
     curve=runner.curve(run),
+    code=result.get('code'),
   )
+
+
+def _seconds(result: dict[str, Any]) -> float | None:
+  """Of the whole run; a run that was gone on with tells those of its last start alone."""
+  if result.get('since_step') or result['seconds'] is None:
+    return None
+  return sum(result['seconds'].values())

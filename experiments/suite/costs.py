@@ -20,7 +20,8 @@ from experiments.suite.plan import FINAL, Place, Run
 def shape(suite: Suite, place: Place) -> str:
   """Of which training step time and memory are."""
   job = _job(suite, place, next(iter(suite.methods)))
-  return f'{job.batch_size} sources of {suite.timed} ids to {TARGET}, {job.dtype}'
+  types = f'{job.dtype}, weights {job.weights_dtype}'
+  return f'{job.batch_size} sources of {suite.timed} ids to {TARGET}, {types}'
 
 
 def measure(suite: Suite, place: Place, workdir: Path, known: Known, rounds: int = 9) -> None:
@@ -31,13 +32,15 @@ def measure(suite: Suite, place: Place, workdir: Path, known: Known, rounds: int
   todo = [name for name in suite.methods if not read(suite, place, workdir, name, known)]
   if not todo:
     return
-  cfg, frozen = t5.load(place.model, 'float32')
   about = _job(suite, place, todo[0])
+  dtype = None if about.weights_dtype == 'file' else about.weights_dtype
+  cfg, frozen = t5.load(place.model, dtype)
   made = lambda method: Step(
     Model(cfg, method, about.dtype, about.remat, about.unroll),
     frozen,
     batch=about.batch_size,
     source=suite.timed,
+    cast=False,
   )
   full = made(methods.load('unfreeze'))
   folders.make_folder(workdir / 'cost')

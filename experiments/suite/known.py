@@ -82,7 +82,8 @@ def _result(found: records.Records, run: records.Run) -> dict[str, Any]:
   result = {
     'validation': {'average': run.validation},
     'test': {**(run.scores or {}), 'average': run.test, 'invalid': run.invalid or 0},
-    'seconds': {'all': run.seconds or 0.0},
+    'seconds': None if run.seconds is None else {'all': run.seconds},
+    'code': run.code,
   }
   return about | result | ({'adapter_bytes': row.file_bytes} if row.file_bytes else {})
 

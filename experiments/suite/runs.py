@@ -118,8 +118,9 @@ class Runner:
       failed = {'failed': f'{error.where}: {error.got}'}
       folders.write_json(path / 'failed.json', failed | finetune.about(job, inputs))
     seconds = time.perf_counter() - begin
-    self._pace.setdefault(run.method, []).append(seconds / self._ids(run))
     result = self.result(run) or {}
+    if not result.get('since_step'):  # else only a part of it was made now
+      self._pace.setdefault(run.method, []).append(seconds / self._ids(run))
     print(f'  {messages.told(result["test"]) if "test" in result else result}', flush=True)
 
   def _ids(self, run: Run) -> float:

@@ -1,4 +1,4 @@
-"""What the runs of a suite have otherwise than the published settings, which the configs hold."""
+"""What the runs of a suite have otherwise than the paper."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ from experiments.report.markdown import listed
 from experiments.suite import plan
 from experiments.suite.definition import Suite
 from experiments.suite.plan import FINAL, Place, Run
+from experiments.suite.published import PUBLISHED
 
 # Of each run its own, of no influence on a result, or told elsewhere.
 OWN = 'seed', 'steps', 'eval_every', 'optim.rate', 'data.task', 'data.dir', 'data.cache', 'model'
@@ -16,7 +17,7 @@ Pair = tuple[str, str]
 
 
 def of(suite: Suite, place: Place) -> dict[str, list[str]]:
-  """By setting: its value in these runs, and in the configs."""
+  """By setting: its value in these runs, and the published one."""
   here: dict[str, dict[Pair, Any]] = {}
   published: dict[str, dict[Pair, Any]] = {}
   for method in suite.methods:
@@ -26,7 +27,8 @@ def of(suite: Suite, place: Place) -> dict[str, list[str]]:
       made = _flat(plan.settings_of(suite, run, place))
       for name, value in made.items():  # a suite changes settings and adds none
         here.setdefault(name, {})[method, task] = value
-        published.setdefault(name, {})[method, task] = config[name]
+        its = PUBLISHED.get(task, {}).get(name, config[name])  # configs have those for all tasks
+        published.setdefault(name, {})[method, task] = its
   names = [name for name in here if name not in OWN and here[name] != published[name]]
   return {name: [_told(here[name]), _told(published[name])] for name in sorted(names)}
 

@@ -10,12 +10,21 @@ python -m experiments.suite --suite=glue_paper --workdir=W
 """
 
 from experiments import suites
+from experiments.suite.published import PUBLISHED
 
-SMALL = {'epochs': 20.0}
-LARGE = {'epochs': 3.0}
 WIDTHS = {'method.adapters.reduction': (32, 16, 8)}
 CHOSEN = 'adapter', 'pfeiffer', 'adapterdrop', 'low_rank_adapter'
 KRONECKER = 'phm_adapter', 'compacter', 'compacter_pp'
+ROWS = {
+  'cola': 8_551,
+  'sst2': 66_349,
+  'mrpc': 3_668,
+  'qqp': 362_846,
+  'stsb': 5_749,
+  'mnli': 392_702,
+  'qnli': 103_743,
+  'rte': 2_490,
+}
 
 
 def get_suite():
@@ -25,24 +34,7 @@ def get_suite():
     'options': {name: WIDTHS for name in (*CHOSEN, *KRONECKER)},
     'seeds': (42,),
     'settings': {'data.source': 'tfds'},
-    'tasks': {
-      'cola': SMALL,
-      'sst2': LARGE,
-      'mrpc': SMALL,
-      'qqp': LARGE | {'data.max_bad_rows': 50},  # rows that tensorflow-datasets lacks
-      'stsb': SMALL,
-      'mnli': LARGE,
-      'qnli': LARGE,
-      'rte': SMALL,
-    },
-    'train_rows': {
-      'cola': 8_551,
-      'sst2': 66_349,
-      'mrpc': 3_668,
-      'qqp': 362_846,
-      'stsb': 5_749,
-      'mnli': 392_702,
-      'qnli': 103_743,
-      'rte': 2_490,
-    },
+    'tasks': {name: dict(PUBLISHED.get(name, {})) for name in ROWS}
+    | {'qqp': {'data.max_bad_rows': 50}},  # rows that tensorflow-datasets lacks
+    'train_rows': ROWS,
   }
