@@ -59,11 +59,13 @@ def collect(suite: Suite, place: Place, runner: Runner, workdir: Path) -> record
     seeds=suite.seeds,
     step=costs.shape(suite, place),
     setup=setup.of(suite, place),
-    absent=tuple(
-      TITLES.get(name, name) for name, task in zip(suite.tasks, tasks, strict=True) if task is None
-    ),
+    absent=tuple(_title(name) for name, task in zip(suite.tasks, tasks) if task is None),
     few=_few(suite),
   )
+
+
+def _title(task: str) -> str:
+  return TITLES.get(task) or task
 
 
 def _few(suite: Suite) -> str:
@@ -115,7 +117,7 @@ def _task(name: str, results: list[dict[str, Any]]) -> records.Task | None:
   validation = (result['constant'].get('validation') for result in whole)
   return records.Task(
     name=name,
-    title=TITLES.get(name, name),
+    title=_title(name),
     metric=', '.join(metric.__name__ for metric in task_named(name, 'compacter').metrics),
     **largest['rows'],
     constant=largest['constant']['test'],
