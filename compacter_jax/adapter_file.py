@@ -7,6 +7,7 @@ no adapter. Files of earlier versions have no hash of the JSON, and are read all
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import compacter_jax
 from compacter_jax import method as method_lib
 from compacter_jax import methods, patterns, sealed, settings, tensor_file
-from compacter_jax.errors import CompacterError, StorageError, WeightsError
+from compacter_jax.errors import CompacterError, ConfigError, StorageError, WeightsError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model
 from compacter_jax.t5.config import Config
@@ -69,10 +70,16 @@ def save(
 
   base, tokenizer: fingerprints of T5's weights, all of them, and of the tokenizer.
   notes: anything more to keep, as JSON: the task, the lengths, the scores.
-  Raises StorageError where it cannot be written.
+
+  Raises, before anything is written where `load` would refuse it:
+    WeightsError: the arrays are not those of the model's method.
+    ConfigError: the method, the fingerprint or the notes cannot be kept.
+    StorageError: the folder cannot be written.
   """
   directory = Path(directory)
   arrays = {name: np.asarray(array) for name, array in _flat(tuned).items()}
+  _compare(model, arrays, directory)
+  description = _description(model, base, tokenizer, seed, notes)
   try:
     directory.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -80,7 +87,21 @@ def save(
       'There can be no such folder.', where=str(directory), got=str(error)
     ) from error
   tensor_file.write(directory / ARRAYS, arrays)
-  description = {
+  sealed.write(directory / DESCRIPTION, description | {'arrays': _hash(directory / ARRAYS)})
+
+
+def _description(
+  model: Model, base: str, tokenizer: str, seed: int | None, notes: Mapping[str, Any] | None
+) -> dict[str, Any]:
+  """What the JSON tells but for the arrays' hash, as JSON has it."""
+  if not isinstance(base, str):
+    raise ConfigError(
+      'A base is named by its fingerprint.',
+      where='base',
+      got=type(base).__name__,
+      fix='fingerprint(frozen)',
+    )
+  fields = {
     'format': FORMAT,
     'version': compacter_jax.__version__,
     'method': methods.to_config(model.method),
@@ -89,10 +110,33 @@ def save(
     'base': base,
     'tokenizer': tokenizer,
     'seed': seed,
-    'arrays': _hash(directory / ARRAYS),
+    'arrays': '',
     'notes': dict(notes or {}),
   }
-  sealed.write(directory / DESCRIPTION, description)
+  for name, field in fields.items():
+    try:
+      fields[name] = json.loads(json.dumps(field, default=_number))
+    except (TypeError, ValueError) as error:
+      told = 'numbers, texts, lists and objects of them'
+      raise ConfigError(
+        'This cannot be kept with an adapter.', where=name, expected=told, got=str(error)[:300]
+      ) from error
+  kept = methods.from_config(fields['method'])
+  if kept != model.method:
+    raise ConfigError(
+      'This method cannot be read again as it is.',
+      where='method',
+      expected=str(model.method),
+      got=str(kept),
+    )
+  return fields
+
+
+def _number(value: Any) -> Any:
+  """The plain number of a NumPy or JAX scalar."""
+  if getattr(value, 'shape', None) == ():
+    return value.item()
+  raise TypeError(f'{value!r:.200} is a {type(value).__name__}')
 
 
 def describe(directory: str | Path) -> dict[str, Any]:
@@ -168,7 +212,11 @@ def _read(described: Mapping[str, Any], cfg: Config, directory: Path) -> tuple[M
     raise WeightsError(
       'The method of this adapter is unknown.', where=str(directory / DESCRIPTION), got=str(error)
     ) from error
-  return model, _fill(model, tensor_file.read(directory / ARRAYS), directory)
+  arrays = tensor_file.read(directory / ARRAYS)
+  _compare(model, arrays, directory)
+  specs = model.specs()
+  treedef = jax.tree.structure(specs, is_leaf=method_lib.is_spec)
+  return model, treedef.unflatten([jnp.array(arrays[name]) for name in _flat(specs)])
 
 
 def _patterns(settings: Any) -> Iterator[str]:
@@ -180,9 +228,9 @@ def _patterns(settings: Any) -> Iterator[str]:
       yield from _patterns(value)
 
 
-def _fill(model: Model, arrays: Mapping[str, np.ndarray], directory: Path) -> Tuned:
-  specs = model.specs()
-  want = {name: (spec.shape, 'float32') for name, spec in _flat(specs).items()}
+def _compare(model: Model, arrays: Mapping[str, np.ndarray], directory: Path) -> None:
+  """Raises WeightsError unless these are the arrays that the method declares."""
+  want = {name: (spec.shape, 'float32') for name, spec in _flat(model.specs()).items()}
   got = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
   if want != got:
     differ = sorted(n for n in want.keys() | got.keys() if want.get(n) != got.get(n))
@@ -192,8 +240,6 @@ def _fill(model: Model, arrays: Mapping[str, np.ndarray], directory: Path) -> Tu
       expected=str({n: want.get(n) for n in differ[:5]}),
       got=str({n: got.get(n) for n in differ[:5]}),
     )
-  treedef = jax.tree.structure(specs, is_leaf=method_lib.is_spec)
-  return treedef.unflatten([jnp.array(arrays[name]) for name in _flat(specs)])
 
 
 def _flat(tree: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ declaration. Glossary of shapes: B batch, S source length, T target length, D d_
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from compacter_jax import patterns
 from compacter_jax.errors import ConfigError
 from compacter_jax.weights import Flat, merged
 
@@ -170,7 +170,8 @@ def match(
   Raises:
     ConfigError: nothing matches, no layer is left, or one does not exist.
   """
-  hits = {path: site for path, site in sites.items() if re.fullmatch(where, path)}
+  pattern = patterns.compiled(where)
+  hits = {path: site for path, site in sites.items() if pattern.fullmatch(path)}
   if not hits:
     raise ConfigError(
       f'No site of T5 matches {where!r}.',

@@ -25,8 +25,9 @@ from compacter_jax.t5.network import T5, Segments
 from compacter_jax.t5.sites import sites
 from compacter_jax.weights import Flat
 
-# 'source': [B,S] and 'target': [B,T] ids, padded with pad_id; where several examples share a row,
-# 'source_segments' and 'target_segments' too.
+# 'source': [B,S] and 'target': [B,T] ids, padded with pad_id, targets also with negative numbers as
+# Hugging Face's labels are (-100); where several examples share a row, 'source_segments' and
+# 'target_segments' too.
 Batch = Mapping[str, Array]
 
 
@@ -100,8 +101,11 @@ class Model:
     return apply({'params': params}, source, target, grafted, live, segments, rngs=rngs)
 
   def loss_sum(self, tuned: Tuned, frozen: Flat, batch: Batch, key=None) -> tuple[Array, Array]:
-    """The cross entropy summed over the batch's label tokens, and how many those are."""
-    target, segments = batch['target'], None
+    """The cross entropy summed over the batch's label tokens, and how many those are.
+
+    key: draws the dropout; None turns it off, as in an evaluation.
+    """
+    segments, target = None, jnp.where(batch['target'] < 0, self.cfg.pad_id, batch['target'])
     if 'source_segments' in batch:
       segments = Segments(batch['source_segments'], batch['target_segments'])
     fed = shift_right(target, self.cfg, segments)
@@ -111,7 +115,7 @@ class Model:
     return jnp.sum(jnp.where(counts, losses, 0.0)), jnp.sum(counts)
 
   def loss(self, tuned: Tuned, frozen: Flat, batch: Batch, key=None) -> Array:
-    """Cross entropy, the mean over the batch's label tokens."""
+    """Cross entropy, the mean over the batch's label tokens.  key: see `loss_sum`."""
     total, tokens = self.loss_sum(tuned, frozen, batch, key)
     return total / jnp.maximum(tokens, 1).astype(total.dtype)
 

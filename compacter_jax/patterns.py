@@ -1,7 +1,8 @@
-"""Patterns that come from a file: an expression that somebody made up may take years to match.
+"""Patterns of sites and weights.
 
-A description of an adapter has patterns of sites. Its hash only says that it is what was written,
-not by whom.
+An expression that somebody made up may take years to match, and a description of an adapter has
+patterns; its hash only says that it is what was written, not by whom. So involved ones are refused,
+when a method is declared already: what it trains could not be loaded.
 """
 
 import re
@@ -12,13 +13,33 @@ LONGEST = 1_000  # characters
 REPEATS, ALL = 4, 16  # in one alternative, and in all of them; a path has some 60 characters
 
 
+def compiled(pattern: str) -> re.Pattern[str]:
+  """The pattern, to be matched with whole paths.
+
+  Raises ConfigError for one that is none, or whose match might take long.
+  """
+  if not isinstance(pattern, str):
+    raise ConfigError('A pattern is a text.', where='where', got=repr(pattern)[:200])
+  check(pattern)
+  try:
+    return re.compile(pattern)
+  except re.error as error:
+    raise ConfigError(
+      'This is no regular expression.',
+      where=f'where={pattern[:200]!r}',
+      got=str(error),
+      fix="as '.*attention/(q|v)' has it: '.*' is anything, '(a|b)' is a or b",
+    ) from error
+
+
 def check(pattern: str) -> None:
   """Raises ConfigError for a pattern whose match might take long.
 
-  Allowed are those without repeated groups, lookaround, backreferences and conditions, and with
-  few repeats. Repeats in a row take at most a power of the path's length.
+  Allowed are those without repeated groups, backreferences and conditions, and with few repeats;
+  those within (?=...) and (?!...) count too. Repeats in a row take at most a power of the path's
+  length.
   """
-  why = ''
+  why, pattern = '', re.sub(r'\(\?[:=!]', '(', shown := pattern)
   if len(pattern) > LONGEST:
     why = f'{len(pattern):,} characters'
   elif odd := re.search(r'\)[*+{]|\(\?|\\\d', pattern):
@@ -29,9 +50,10 @@ def check(pattern: str) -> None:
     why = f'more than {ALL} repeats'
   if why:
     raise ConfigError(
-      'A pattern of a file may not be as involved as this one.',
-      where=f'where={pattern[:200]!r}',
-      expected=f'no repeated groups, no (?...), {REPEATS} repeats an alternative, {ALL} in all',
+      'A pattern may not be as involved as this one.',
+      where=f'where={shown[:200]!r}',
+      expected='no repeated groups, of (?...) but (?:...), (?=...) and (?!...), at most '
+      f'{REPEATS} repeats an alternative and {ALL} in all',
       got=why,
     )
 

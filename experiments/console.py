@@ -15,6 +15,14 @@ class Console:
 
       self._bar = tqdm(total=total, unit='step', dynamic_ncols=True)
 
+  def go_on(self, step: int) -> None:
+    """The run goes on behind so many steps, which tell nothing of how fast it is."""
+    if self._bar is not None:
+      self._bar.reset()
+      self._bar.initial = self._bar.n = self._bar.last_print_n = step
+      self._bar.refresh()
+    self.say(f'going on from step {step}')
+
   def show(self, progress: Progress) -> None:
     """Reports steps that ended."""
     told = f'loss {progress.loss:.4f}, {progress.examples_per_second:,.0f} examples/s'

@@ -70,8 +70,9 @@ def count(model: str, vocab: int | None, configs: list[Path], tasks: int) -> dic
     row: dict[str, Any] = {'config': path.stem}
     if cfg == dataclasses.replace(t5.size_named('t5-base'), vocab=cfg.vocab):
       row['paper'] = PAPER.get(path.stem, '')
+    settings = read_config(path).method.to_dict()
     try:
-      method = methods.from_config(read_config(path).method.to_dict())
+      method = methods.from_config(settings)
       row |= _row(Model(cfg, method), base, tasks)
     except CompacterError as error:  # e.g. an n that does not divide: the others still count
       row['error'] = f'{error.what} {error.fix}'.strip()

@@ -131,7 +131,7 @@ class Training:
     guards.checkpoints.check_room(like)
     if found is None:
       return None
-    guards.console.say(f'going on from step {found.step}')
+    guards.console.go_on(found.step)
     about = found.about
     self._noted = about['notes'], about.get('notes_sha256', '')  # which steps of old do not have
     self.policy.skipped = about.get('skipped', 0)

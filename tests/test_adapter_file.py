@@ -15,7 +15,8 @@ import pytest
 import compacter_jax as cj
 from compacter_jax import adapter_file, methods, sealed, t5
 from compacter_jax.chaining import chain
-from compacter_jax.errors import StorageError, WeightsError
+from compacter_jax.errors import ConfigError, StorageError, WeightsError
+from compacter_jax.method import Method
 from compacter_jax.methods.adapter import Adapter
 from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.unfreeze import Unfreeze
@@ -164,3 +165,36 @@ def test_compacter_on_t5_base_is_under_0_7_megabytes():
   cfg = t5.SIZES['t5-base']
   method = chain(norms=Unfreeze('.*norm/scale'), adapters=methods.load('compacter'))
   assert Model(cfg, method).count() * 4 < 0.7e6
+
+
+def test_what_could_not_be_loaded_is_not_written_over_what_can(tmp_path, frozen):
+  """Each is told before anything is written: the adapter that was there stays."""
+  model, tuned = saved(tmp_path, frozen, Compacter(n=2, width=4))
+  base, other = cj.fingerprint(frozen), Model(CFG, Adapter(width=4))
+  changed = dataclasses.replace(model, method=Compacter(n=2, width=8))
+  bad = {
+    'notes': (model, tuned, base, {'notes': {'when': object()}}),
+    'base': (model, tuned, frozen, {}),
+    'tokenizer': (model, tuned, base, {'tokenizer': object()}),
+    'method': (Model(CFG, Mine()), Mine().specs({}, frozen), base, {}),
+  }
+  for where, (its, arrays, fingerprint, options) in bad.items():
+    with pytest.raises(ConfigError) as error:
+      cj.save(tmp_path / 'adapter', its, arrays, fingerprint, **options)
+    assert where in f'{error.value.where} {error.value.what}', error.value
+  for its in other, changed:
+    with pytest.raises(WeightsError, match='not those of the method'):
+      cj.save(tmp_path / 'adapter', its, tuned, base)
+  _, loaded = cj.load(tmp_path / 'adapter', CFG, frozen)
+  chex.assert_trees_all_equal(loaded, tuned)
+
+
+class Mine(Method):
+  """A method that is in no file of the package."""
+
+
+def test_scalars_of_arrays_are_kept_as_numbers(tmp_path, frozen):
+  model, _ = saved(tmp_path, frozen, Adapter(width=np.int64(4)), notes={'loss': jnp.float32(0.5)})
+  described = adapter_file.describe(tmp_path / 'adapter')
+  assert described['notes'] == {'loss': 0.5}
+  assert cj.load(tmp_path / 'adapter', CFG, frozen)[0] == model

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from compacter_jax import methods, t5
-from compacter_jax.errors import CompacterError
+from compacter_jax.errors import CompacterError, ConfigError
 from compacter_jax.model import Model
 from experiments import count, pretraining_job, schema
 from experiments.configs import HERE, config_files, is_pretraining, read_config
@@ -341,3 +341,9 @@ def test_the_parameter_table_tells_what_cannot_be():
   assert table['rows'][0]['trained'] == 54_464
   table = count.count('t5-small', None, [CONFIGS['phm_adapter']], 8)
   assert 'n=12' in table['rows'][0]['error'] and 'n=12' in count.text(table)
+
+
+def test_a_config_that_is_not_there_ends_the_count(tmp_path):
+  with pytest.raises(ConfigError, match='no such config') as error:
+    count.main(['--config', str(tmp_path / 'compacter')])
+  assert error.value.fix == f'did you mean {HERE / "compacter.py"}?'

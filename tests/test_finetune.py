@@ -253,6 +253,16 @@ def test_a_terminal_gets_a_bar_and_a_file_gets_lines(monkeypatch, capsys):
   assert 'loss 1.2500' in bar
 
 
+def test_a_bar_that_goes_on_counts_its_own_steps_alone(monkeypatch, capsys):
+  monkeypatch.setattr('sys.stderr.isatty', lambda: True, raising=False)
+  console = Console(1_000)
+  console.go_on(900)
+  told = console._bar.format_dict
+  assert (told['n'], told['initial']) == (900, 900)
+  console.close()
+  assert 'going on from step 900' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
   ('seconds', 'text'), [(0.4, '0 s'), (59, '59 s'), (200, '3 min 20 s'), (7_500, '2 h 5 min')]
 )

@@ -1,5 +1,6 @@
 """Patterns of a file are matched in no time, or refused."""
 
+import dataclasses
 import re
 import time
 
@@ -7,13 +8,13 @@ import pytest
 
 from compacter_jax import methods, patterns
 from compacter_jax.errors import ConfigError
+from compacter_jax.model import Model
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.sites import sites
 from experiments.configs import config_files, read_config
 
-PATHS = [
-  *sites(Config(vocab=8, encoder_layers=1, decoder_layers=1, d_model=8, d_kv=4, d_ff=8, heads=2))
-]
+CFG = Config(vocab=8, encoder_layers=1, decoder_layers=1, d_model=8, d_kv=4, d_ff=8, heads=2)
+PATHS = [*sites(CFG)]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,9 @@ PATHS = [
     '(.*){9}!',
     '.*.*.*.*.*!',
     r'(.)\1',
-    '(?=a)a',
+    '(?<=a)a',
+    '(?!(a+)+b)a',
+    '(?!.*a.*b).*c.*d.*',
     'a' * 1_001,
     '.*a|' + '.*' * 5,
     '|'.join(['.*.*.*!'] * 6),
@@ -43,6 +46,21 @@ def test_what_is_allowed_takes_no_time():
     for path in PATHS:
       assert not re.fullmatch(pattern, path)
     assert time.process_time() - begin < 20  # of years that the others take
+
+
+def test_sites_may_be_left_out_by_name():
+  pattern = patterns.compiled('(?!.*cross).*attention/(?:q|v)')
+  found = {path for path in PATHS if pattern.fullmatch(path)}
+  assert found and not any('cross' in path for path in found)
+  assert found == {p for p in PATHS if re.fullmatch('.*attention/[qv]', p) and 'cross' not in p}
+
+
+@pytest.mark.parametrize('name', ['lora', 'unfreeze'])
+@pytest.mark.parametrize('where', ['*q', '(a', '(.*)*', 5])
+def test_a_method_has_no_pattern_that_could_not_be_loaded(name, where):
+  model = Model(CFG, dataclasses.replace(methods.load(name), where=where))
+  with pytest.raises(ConfigError, match='where'):
+    model.specs()
 
 
 def test_patterns_of_all_methods_and_configs_are_allowed():

@@ -69,6 +69,14 @@ def test_loss_is_the_mean_over_the_labels_of_the_batch(frozen):
   np.testing.assert_allclose(MODEL.loss(tuned, frozen, batch), -picked.mean(), rtol=1e-5)
 
 
+def test_labels_may_be_padded_as_hugging_face_has_it(frozen):
+  tuned, batch = MODEL.init(jax.random.key(1), frozen), next(batches())
+  target = np.where(batch['target'] == CFG.pad_id, -100, batch['target'])
+  assert (target < 0).any()
+  want, got = (MODEL.loss_sum(tuned, frozen, each) for each in (batch, {**batch, 'target': target}))
+  chex.assert_trees_all_equal(got, want)
+
+
 @pytest.mark.parametrize('accumulate', [2, 4])
 def test_accumulation_equals_the_whole_batch(frozen, accumulate):
   # Rows have unequal numbers of labels: a mean of the parts' means would differ.

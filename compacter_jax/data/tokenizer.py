@@ -8,6 +8,7 @@ from compacter_jax.data.huggingface_tokenizer import HuggingFaceTokenizer, first
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import WeightsError
 from compacter_jax.hub_names import HubName, parse
+from compacter_jax.t5.hub import SHIPPED
 
 
 class Tokenizer(Protocol):
@@ -37,7 +38,7 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(path_or_name: str | Path) -> Tokenizer:
-  """The tokenizer of a SentencePiece file, of a folder, or of a model on the Hugging Face Hub.
+  """That of a SentencePiece file, of a folder, of the shipped 'nano', or of a model on the Hub.
 
   Wherever there is a `spiece.model`, that is what is read. Raises WeightsError where there is
   nothing to read, or it is damaged or something else than a tokenizer.
@@ -48,6 +49,8 @@ def load_tokenizer(path_or_name: str | Path) -> Tokenizer:
     return SentencePieceTokenizer(model) if model.exists() else HuggingFaceTokenizer(str(path))
   if name and path.exists():
     return SentencePieceTokenizer(path)
+  if name in SHIPPED:
+    return SentencePieceTokenizer(SHIPPED[name] / 'spiece.model')
   hub = parse(name)
   if path.suffix == '.model' or not hub:
     raise WeightsError(

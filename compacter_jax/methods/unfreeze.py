@@ -5,10 +5,10 @@ that is a method of its own, to be chained.
 """
 
 import dataclasses
-import re
 
 import jax.numpy as jnp
 
+from compacter_jax import patterns
 from compacter_jax.errors import ConfigError
 from compacter_jax.method import Method, Site, Spec, Tuned, match
 from compacter_jax.weights import whole
@@ -42,7 +42,8 @@ class Unfreeze(Method):
     return [path for path in self._paths(frozen) if path in frozen]
 
   def _paths(self, frozen):
-    hits = [path for path in frozen if re.fullmatch(self.where, path)]
+    pattern = patterns.compiled(self.where)
+    hits = [path for path in frozen if pattern.fullmatch(path)]
     if not hits:
       raise ConfigError(
         f'No weight of T5 matches {self.where!r}.',

@@ -25,7 +25,10 @@ def read_config(path: Path) -> Any:
   """The ConfigDict of a config file.  Raises ConfigError if there is no such file."""
   spec = importlib.util.spec_from_file_location(path.stem, path)
   if spec is None or spec.loader is None or not path.is_file():
-    raise ConfigError('There is no such config file.', where=str(path), expected='a Python file')
+    known = HERE / f'{path.stem}.py'
+    fix = f'did you mean {known}?' if known.exists() else ''
+    told = {'where': str(path), 'expected': 'a Python file', 'fix': fix}
+    raise ConfigError('There is no such config file.', **told)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module.get_config()
