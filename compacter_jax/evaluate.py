@@ -12,6 +12,7 @@ from compacter_jax.data.encoding import TARGET_STEP, Encoded
 from compacter_jax.data.pipeline import eval_batches
 from compacter_jax.data.tasks import Task
 from compacter_jax.data.tokenizer import Tokenizer
+from compacter_jax.errors import ConfigError
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model
 from compacter_jax.sharding import fetch
@@ -32,7 +33,16 @@ def predict(
 
   steps: the most ids to generate; by default as many as the split's longest target needs.
   place: lays a table of sources out on devices; it is called before each batch.
+
+  Raises ConfigError without steps where no target is known.
   """
+  if steps is None and not any(split.references):
+    raise ConfigError(
+      'How long answers may be is not known.',
+      where='steps',
+      expected='a number of ids, as no row has a target',
+      got='None',
+    )
   out: list[str] = [''] * len(split)
 
   def read(rows: np.ndarray, ids: jax.Array) -> None:

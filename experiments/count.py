@@ -61,8 +61,10 @@ def count(model: str, vocab: int | None, configs: list[Path], tasks: int) -> dic
   """The table: the base's parameters and a row for each config."""
   from compacter_jax import methods, t5
   from compacter_jax.model import Model
+  from compacter_jax.t5.hub import SHIPPED
 
-  cfg = t5.size_named(model) if not Path(model).is_dir() else t5.read_config(model)
+  here = Path(model).is_dir() or model in SHIPPED
+  cfg = t5.read_config(model) if here else t5.size_named(model)
   if vocab is not None:
     cfg = dataclasses.replace(cfg, vocab=vocab)
   base, rows = t5.count(cfg), []

@@ -347,3 +347,8 @@ def test_a_config_that_is_not_there_ends_the_count(tmp_path):
   with pytest.raises(ConfigError, match='no such config') as error:
     count.main(['--config', str(tmp_path / 'compacter')])
   assert error.value.fix == f'did you mean {HERE / "compacter.py"}?'
+
+
+def test_the_shipped_t5_is_counted_by_its_name():
+  table = count.count('nano', None, [CONFIGS['bitfit']], 8)
+  assert table['base'] == t5.count(t5.read_config(t5.resolve('nano')))

@@ -15,6 +15,14 @@ from compacter_jax.errors import DataError
 
 EXCERPT = 80
 # Python's own parsers would also take '1_0', 'nan', other scripts' digits and outer spaces.
+# What people really have under the name of a text, by its first bytes, and how it becomes one.
+_OTHERS = (
+  (b'\x1f\x8b', 'it is compressed with gzip', 'unpack it: gunzip'),
+  (b'PK\x03\x04', 'it is a zip archive', 'unpack it'),
+  (b'PAR1', 'it is Parquet', 'give it a name that ends in .parquet'),
+  (b'\xff\xfe', 'it is UTF-16', 'convert it: iconv -f UTF-16 -t UTF-8'),
+  (b'\xfe\xff', 'it is UTF-16', 'convert it: iconv -f UTF-16 -t UTF-8'),
+)
 _NUMBER = re.compile(r'-?[0-9]+(\.[0-9]+)?')
 
 
@@ -37,6 +45,10 @@ def text_of(path: Path) -> str:
     content = path.read_bytes()
   except OSError as error:
     raise DataError('The file cannot be read.', where=str(path), got=str(error)) from error
+  for first, problem, fix in _OTHERS:
+    if content.startswith(first):
+      what = 'The file is not a text in UTF-8.'
+      raise DataError(what, where=f'{path}:1', got=problem, fix=fix)
   for problem, at in (('a NUL', content.find(b'\0')), ('bytes of another encoding', _bad(content))):
     if at >= 0:
       line = content.count(b'\n', 0, at) + 1

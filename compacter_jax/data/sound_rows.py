@@ -59,7 +59,7 @@ def _unfit(path: Path, task: Task, faults: list[tuple[int, str, str]], allowed: 
   ]
   more = [f'and {len(faults) - SHOWN_ROWS} more'] if len(faults) > SHOWN_ROWS else []
   return DataError(
-    f'{len(faults)} rows of {task.name} cannot be used.',
+    f'{len(faults)} {"row" if len(faults) == 1 else "rows"} of {task.name} cannot be used.',
     where=f'{path}:{faults[0][0]}',
     expected=f'at most {allowed}, as data.max_bad_rows says' if allowed else '',
     got='\n    '.join(['', *shown, *more]).lstrip(),

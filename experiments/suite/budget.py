@@ -1,6 +1,7 @@
 """What a suite takes before it is begun: runs, floating-point operations, hours and memory."""
 
 import dataclasses
+import sys
 import time
 from typing import Any, cast
 
@@ -42,6 +43,7 @@ def text(suite: Suite, sustained: float | None) -> str:
   rows = ['| method | runs | steps | PFLOP | hours | memory of a step, GB |', f'|{"---|" * 6}']
   total = Cost(0, 0, 0.0, 0)
   for name in suite.methods:
+    print(f'compiling the steps of {name}', file=sys.stderr, flush=True)
     cost = _of(suite, name)
     total = Cost(
       total.runs + cost.runs,

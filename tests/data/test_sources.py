@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -500,6 +501,22 @@ def test_at_most_twenty_rows_are_listed_and_all_are_counted(tmp_path):
   assert error.value.got.count('train.tsv:') == 20
   assert error.value.got.endswith('and 5 more')
   assert '\x1b' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('content', 'told', 'fix'),
+  [
+    (gzip.compress(b'sentence\tlabel\n'), 'gzip', 'gunzip'),
+    ('sentence\tlabel\n'.encode('utf-16'), 'UTF-16', 'iconv'),
+    (b'PK\x03\x04', 'zip', 'unpack'),
+    (b'PAR1', 'Parquet', '.parquet'),
+  ],
+)
+def test_what_is_no_text_is_called_by_its_name(content, told, fix, tmp_path):
+  (tmp_path / 'train.tsv').write_bytes(content)
+  with pytest.raises(DataError, match='not a text in UTF-8') as error:
+    LocalFiles(tmp_path, TASKS['sst2']).rows('train')
+  assert told in error.value.got and fix in error.value.fix
 
 
 @pytest.mark.parametrize('header', ['label\ttext', 'sentence\tlabel\tlabel', 'Sentence\tlabel'])
