@@ -283,5 +283,5 @@ def test_a_damaged_file_is_its_rows_or_an_error_that_says_where(reader, tmp_path
         told = re.findall(rf'{path.name}:([0-9]+): (?!: ).+?: ', error.got)
         assert list(map(int, told)) == bad[:20], (damaged, error.got)
         assert error.where == f'{path}:{bad[0]}', damaged
-        assert error.what.startswith(f'{len(bad)} rows'), damaged
+        assert error.what.startswith(f'{len(bad)} row'), damaged
   assert MUTATIONS / 50 < read < MUTATIONS * 0.9  # else the damage would be no test
