@@ -1,12 +1,17 @@
-"""Names on the Hugging Face Hub: 'model' or 'owner/model', and '@' with a branch, tag or commit.
+"""Names of models: of the shipped T5, and on the Hugging Face Hub.
+
+On the Hub they are 'model' or 'owner/model', and '@' with a branch, tag or commit.
 
 A branch moves, and a model may change under its name. The 40 digits of a commit are a hash of all
 that it holds, so 'owner/model@COMMIT' is the same model for ever.
 """
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
+# The small T5 that ships with the package, so that there is one where there is no network.
+SHIPPED = {'nano': Path(__file__).parent / 'assets' / 'nano_t5'}
 _NAME = re.compile(r'([\w-][\w.-]*(?:/[\w-][\w.-]*)?)(?:@([\w-][\w.-]*))?')
 
 

@@ -60,8 +60,8 @@ def main(argv: list[str]) -> None:
 def count(model: str, vocab: int | None, configs: list[Path], tasks: int) -> dict[str, Any]:
   """The table: the base's parameters and a row for each config."""
   from compacter_jax import methods, t5
+  from compacter_jax.hub_names import SHIPPED
   from compacter_jax.model import Model
-  from compacter_jax.t5.hub import SHIPPED
 
   here = Path(model).is_dir() or model in SHIPPED
   cfg = t5.read_config(model) if here else t5.size_named(model)

@@ -124,7 +124,7 @@ def test_quotation_marks_pair_nothing(tmp_path):
   [
     (b'gj04\t1\t\tcaf\xe9\n', 'byte 11'),
     (b'gj04\t1\t\tIt\0\n', 'byte 10'),
-    (b'\xff\xfeg\0j\0', 'byte 3'),
+    (b'\xff\xfeg\0j\0', 'UTF-16'),
   ],
 )
 def test_bytes_that_are_no_text_are_named_by_their_place(content, got, tmp_path):

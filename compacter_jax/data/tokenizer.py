@@ -7,8 +7,7 @@ from typing import Protocol
 from compacter_jax.data.huggingface_tokenizer import HuggingFaceTokenizer, first_line
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
 from compacter_jax.errors import WeightsError
-from compacter_jax.hub_names import HubName, parse
-from compacter_jax.t5.hub import SHIPPED
+from compacter_jax.hub_names import SHIPPED, HubName, parse
 
 
 class Tokenizer(Protocol):

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 from compacter_jax.errors import WeightsError
-from compacter_jax.hub_names import HubName, parse
+from compacter_jax.hub_names import SHIPPED, HubName, parse
 from compacter_jax.t5.names import listed
 
-# The small T5 that ships with the package, so that there is one where there is no network.
-SHIPPED = {'nano': Path(__file__).parents[1] / 'assets' / 'nano_t5'}
 DESCRIPTION = 'config.json', 'spiece.model', 'tokenizer*', 'special_tokens_map.json'
 # Only as safetensors: a pickled copy would be fetched in vain.
 WEIGHTS = '*.safetensors', '*.safetensors.index.json'

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from compacter_jax import optim, sharding, t5, train
+from compacter_jax.hub_names import SHIPPED
 from compacter_jax.model import Model, abstract
 from compacter_jax.placement import Placement
 from compacter_jax.t5.config import Config
@@ -20,7 +21,6 @@ from experiments.plan.topology import Topology
 from experiments.schema import Job
 
 STEPS = 1_000  # of the run; its program is the same for any number
-SHIPPED = 'nano'
 # A quarter of libtpu's time, for T5-base on v5e:4x4: of a program that moves three times the bytes,
 # so that what it holds is near that of the true one, and what it takes is not.
 QUICK = {'exec_time_optimization_effort': -1.0}
@@ -117,7 +117,7 @@ class Programs:
 
 def config_of(model: str) -> Config:
   """The Config of a published size, or of a folder's config.json; no weights are read."""
-  if model == SHIPPED or Path(model).is_dir():
+  if model in SHIPPED or Path(model).is_dir():
     return t5.read_config(t5.resolve(model))
   return t5.size_named(model)
 
