@@ -189,7 +189,7 @@ class Finetuning:
     return state, 0
 
   def _forget(self) -> None:
-    """T5's own copy of what is trained."""
+    """Lets go of T5's own copy of what is trained."""
     self._inputs = dataclasses.replace(self._inputs, frozen=self._frozen)
 
   def _resumed(self, position: dict[str, Any]) -> int:
