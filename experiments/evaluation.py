@@ -3,14 +3,12 @@
 from collections import Counter
 from collections.abc import Callable
 
-import numpy as np
-from jax import Array
-
 from compacter_jax import data, evaluate
 from compacter_jax.data.encoding import Encoded
 from compacter_jax.method import Tuned
 from compacter_jax.placement import Placement
 from compacter_jax.weights import Flat
+from experiments.generation import Generation
 from experiments.inputs import Inputs
 from experiments.schema import Job
 
@@ -27,13 +25,13 @@ class Evaluation:
     between: Callable[[tuple[int, ...]], None] = lambda shape: None,
     done: Callable[[], None] = lambda: None,
   ):
-    """frozen: the weights that are still read, on the mesh.
+    """frozen, between: as `Generation` has them.
 
-    between: is told what decides the program of each batch before it is begun, and may raise.
     done: is called when all outputs of a part are there.
     """
-    self._job, self._inputs, self._placement, self._frozen = job, inputs, placement, frozen
-    self._between, self._done = between, done
+    self._job, self._inputs, self._done = job, inputs, done
+    args = inputs.model, inputs.tokenizer, placement, frozen, job.eval_batch_size, between
+    self._generation = Generation(*args)
 
   def score(self, tuned: Tuned, part: str) -> dict[str, float]:
     """The scores of a part, in percent."""
@@ -47,21 +45,18 @@ class Evaluation:
     return evaluate.score(*args), evaluate.interval(*args)
 
   def _predict(self, tuned: Tuned, part: str) -> tuple[data.Task, list[str]]:
-    job, inputs, placement = self._job, self._inputs, self._placement
-    split = inputs.splits[part]
-    task = inputs.task if part == 'test' else data.trained_on(inputs.task)
-    most = job.data.max_target if job.data.allow_target_truncation else None
-    steps = evaluate.limit(task, split, inputs.tokenizer, most)
-    size = min(job.eval_batch_size, len(split))
-    size = -(-size // placement.ways) * placement.ways
-    args = inputs.model, placement.tuned(tuned), self._frozen, split, inputs.tokenizer
-    predictions = evaluate.predict(*args, size, steps, lambda each: self._table(each, steps))
+    split = self._inputs.splits[part]
+    task = self._inputs.task if part == 'test' else data.trained_on(self._inputs.task)
+    steps = longest(self._job, task, split, self._inputs.tokenizer)
+    predictions = self._generation.answers(tuned, split, steps)
     self._done()  # scoring and its intervals are no batch that takes long
     return task, predictions
 
-  def _table(self, sources: np.ndarray, steps: int) -> Array:
-    self._between((*sources.shape, steps))
-    return self._placement.table(sources)
+
+def longest(job: Job, task: data.Task, split: Encoded, tokenizer: data.Tokenizer) -> int:
+  """How many ids are generated at most for rows whose answers are known."""
+  most = job.data.max_target if job.data.allow_target_truncation else None
+  return evaluate.limit(task, split, tokenizer, most)
 
 
 def majority(inputs: Inputs) -> dict[str, float]:
