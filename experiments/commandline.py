@@ -23,16 +23,21 @@ def start(
   default: Path | None = None,
   writes: bool = True,
   several: bool = False,
+  given: dict[str, Any] | None = None,
 ) -> None:
   """Parses --config and --workdir, checks every setting, and calls `main(job, workdir)`.
 
   build: makes the job of plain settings; by default that of a fine-tuning run.
   default: the config where none is given. writes: whether there must be a workdir.
+  given: settings that are there already; then there is no --config, only --config.NAME.
   several: whether it can run on several hosts; `main` is then told to `force` the folder as well.
   A CompacterError is printed and ends the program with the error's exit code.
   """
-  config = config_flags.DEFINE_config_file('config', help_string='The experiment: a config file.')
-  workdir = flags.DEFINE_string('workdir', None, 'The folder to fill; must hold no other run.')
+  config = _defined(given)
+  told = (
+    'The folder to fill; must hold no other run.' if given is None else 'The folder of the run.'
+  )
+  workdir = flags.DEFINE_string('workdir', None, told)
   if several:
     hosts.define()
     told = 'Go on though a process on another host says that it has the folder: it has ended.'
@@ -48,15 +53,16 @@ def start(
     try:
       rest = flags.FLAGS(argv)
     except Exception as error:  # a config is code: whatever it raises, it is the config's
-      raise _explained(argv, error) from error
+      raise _explained(argv, error, given) from error
     if flags.FLAGS['verbosity'].using_default_value:  # absl would make it INFO
       logging.set_verbosity(logging.WARNING)  # else jax tells which backends it did not find
     return rest
 
   def checked(argv):
-    needed = {'config': flags.FLAGS['config'].present, 'workdir': workdir.value or not writes}
-    for name, given in needed.items():
-      if not given:
+    there = flags.FLAGS['config'].present or given is not None
+    needed = {'config': there, 'workdir': workdir.value or not writes}
+    for name, is_there in needed.items():
+      if not is_there:
         raise ConfigError(f'--{name} is missing.', fix=_example(doc))
     if len(argv) > 1:
       raise ConfigError('These are no flags.', got=' '.join(argv[1:]), fix='write --NAME=VALUE')
@@ -72,6 +78,18 @@ def start(
   guarded(lambda: app.run(checked, flags_parser=parse))
 
 
+def _defined(given: dict[str, Any] | None) -> flags.FlagHolder:
+  """The flag --config, or those of each of the settings given."""
+  if given is None:
+    told = 'The experiment: a config file.'
+    return config_flags.DEFINE_config_file('config', help_string=told)
+  told = 'Its settings: --config.NAME=VALUE.'
+  try:  # it looks at sys.argv at once
+    return config_flags.DEFINE_config_dict('config', ConfigDict(given), help_string=told)
+  except Exception as error:
+    raise _explained(sys.argv, error, given) from error
+
+
 def _example(doc: str | None) -> str:
   """The first command that a docstring shows."""
   found = re.search(r'python -m (?:.*\\\n)*.*', doc or '')
@@ -85,13 +103,13 @@ def _settings(config: flags.FlagHolder) -> dict[str, Any]:
     raise ConfigError('The config file cannot be read.', got=str(error)) from error
 
 
-def _explained(argv: list[str], error: Exception) -> ConfigError:
+def _explained(argv: list[str], error: Exception, known: dict[str, Any] | None) -> ConfigError:
   """What is wrong with the flags: the setting that does not exist, or whose value cannot be."""
   parts = [arg.lstrip('-').partition('=') for arg in argv[1:]]
   given = {name: value for name, _, value in parts}
-  if 'config' in given:
+  if 'config' in given or known:
     try:
-      config = read_config(Path(given['config']))
+      config = ConfigDict(known) if known else read_config(Path(given['config']))
     except ConfigError as absent:
       return absent
     for name, value in given.items():

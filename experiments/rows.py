@@ -6,18 +6,21 @@ from compacter_jax import data
 from experiments import schema
 
 
+def task(settings: schema.Data) -> data.Task:
+  """The task that the settings name.  Raises ConfigError where there is none."""
+  found = data.task_named(settings.task, settings.style)
+  return data.one_per_row(found) if settings.splits == 'grouped' else found
+
+
 def read(settings: schema.Data) -> tuple[data.Task, data.Splits, dict[str, int]]:
   """The task, its rows, and how many unusable ones were left out, by the file's path.
 
   Raises ConfigError for what cannot be asked for, DataError for what the rows cannot give.
   """
-  task = data.task_named(settings.task, settings.style)
-  if settings.splits == 'grouped':
-    task = data.one_per_row(task)
-  bad = data.BadRows(settings.max_bad_rows)
-  source = data.source_of(task, settings.dir, bad, settings.source)
-  splits = data.splits_of(source, task, settings.splits, settings.seed, settings.sample())
-  return task, splits, bad.left_out
+  of, bad = task(settings), data.BadRows(settings.max_bad_rows)
+  source = data.source_of(of, settings.dir, bad, settings.source)
+  splits = data.splits_of(source, of, settings.splits, settings.seed, settings.sample())
+  return of, splits, bad.left_out
 
 
 def texts(settings: schema.Data, part: data.Part) -> list[data.Example]:

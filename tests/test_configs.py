@@ -276,6 +276,7 @@ def test_missing_flags_are_named(tmp_path):
     'prepare',
     'pretrain',
     'inspect',
+    'predict',
     'verify',
     'faults',
   ],

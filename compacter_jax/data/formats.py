@@ -45,16 +45,21 @@ def text_of(path: Path) -> str:
     content = path.read_bytes()
   except OSError as error:
     raise DataError('The file cannot be read.', where=str(path), got=str(error)) from error
+  return decoded(content, str(path))
+
+
+def decoded(content: bytes, where: str) -> str:
+  """As `text_of`, of what was read already; `where` names it in errors."""
   for first, problem, fix in _OTHERS:
     if content.startswith(first):
       what = 'The file is not a text in UTF-8.'
-      raise DataError(what, where=f'{path}:1', got=problem, fix=fix)
+      raise DataError(what, where=f'{where}:1', got=problem, fix=fix)
   for problem, at in (('a NUL', content.find(b'\0')), ('bytes of another encoding', _bad(content))):
     if at >= 0:
       line = content.count(b'\n', 0, at) + 1
       raise DataError(
         'The file is not a text in UTF-8.',
-        where=f'{path}:{line}',
+        where=f'{where}:{line}',
         got=f'{problem} at byte {at} of the file: {content[at : at + 8]!r}',
       )
   return content.decode('utf-8-sig')

@@ -4,7 +4,7 @@ docs/your_own_data.md shows one of each kind. The file is read strictly: whateve
 lacks or cannot be is an error before any row is read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,20 @@ class OwnFiles:
     return sound_rows(path, task, map(self._read, lines), self.bad)
 
   def _read(self, line: formats.Line) -> formats.Line:
-    if line.problem:
-      return line
-    try:
-      texts = {column: _text(line.row, column) for column in self.task.columns}
-      return line._replace(row=texts | self.task.kind.answer(line.row))
-    except Malformed as error:
-      return line._replace(problem=str(error))
+    return with_texts(self.task, line, self.task.kind.answer)
+
+
+def with_texts(
+  task: Task, line: formats.Line, answer: Callable[[Row], dict[str, Any]] = lambda cells: {}
+) -> formats.Line:
+  """The row with each column's cell as text, and what is right by `answer`; or its problem."""
+  if line.problem:
+    return line
+  try:
+    texts = {column: _text(line.row, column) for column in task.columns}
+    return line._replace(row=texts | answer(line.row))
+  except Malformed as error:
+    return line._replace(problem=str(error))
 
 
 def is_own(name: str) -> bool:

@@ -90,8 +90,7 @@ def examples(task: Task, row: Row, prefix: bool) -> list[Example]:
   """
   if problem := fault(task, row):
     raise DataError(f'A row of {task.name} cannot be used.', got=problem)
-  lead = [task.prefix] if prefix and task.prefix else []
-  source, group = ' '.join(lead + task.pieces(row)), task.group(row)
+  source, group = question(task, row, prefix), task.group(row)
   if task.answers:
     answers = task.answers(row)
   elif task.labels:
@@ -101,6 +100,11 @@ def examples(task: Task, row: Row, prefix: bool) -> list[Example]:
   if task.target == ANSWER:
     return [Example(source, answer, group) for answer in answers]
   return [Example(source, task.written(answer), group, answer) for answer in answers]
+
+
+def question(task: Task, row: Row, prefix: bool) -> str:
+  """The source text of a sound row, as `examples` has it."""
+  return ' '.join([task.prefix] * bool(prefix and task.prefix) + task.pieces(row))
 
 
 def example(task: Task, row: Row, prefix: bool) -> Example:
