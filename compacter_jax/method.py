@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from compacter_jax import patterns
+from compacter_jax import patterns, settings
 from compacter_jax.errors import ConfigError
 from compacter_jax.weights import Flat, merged
 
@@ -85,7 +85,12 @@ class Method:
   """The identity. A concrete method overrides what it changes and is never subclassed.
 
   A method is a frozen dataclass, hence hashable: it is part of the key of every compiled program.
+
+  Raises ConfigError for a field of the wrong type; lists become tuples, whole numbers floats.
   """
+
+  def __post_init__(self):
+    settings.conform(self, type(self).__name__)
 
   def prepare(self, tokenize: Callable[[str], Sequence[int]], labels: Sequence[str]) -> 'Method':
     """The method once it is known what is learned: before anything is declared, texts become ids.

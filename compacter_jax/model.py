@@ -51,6 +51,13 @@ class Model:
 
   def __post_init__(self):
     Mode(self.dtype, self.remat, self.unroll)  # raises a ConfigError at once
+    if not isinstance(self.method, Method):
+      raise ConfigError(
+        'A model needs a method.',
+        where='method',
+        expected="a Method, as methods.load('lora') makes one",
+        got=repr(self.method)[:200],
+      )
 
   def specs(self, frozen: Mapping[str, Any] | None = None) -> Tuned:
     """Declares everything that is trained; without `frozen`, from the shapes of its weights."""

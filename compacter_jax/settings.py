@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from compacter_jax.errors import ConfigError
 
 T = TypeVar('T')
+_PLAIN = bool, int, float, str, type(None)
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
@@ -37,6 +39,25 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
   return cls(**checked)
 
 
+def conform(instance: Any, where: str) -> None:
+  """Checks the fields of a frozen dataclass that was made in Python, as `build` does.
+
+  What `build` converts is converted in place, and scalars of NumPy and JAX become plain numbers.
+  Fields of types that settings do not have are left alone.
+
+  Raises ConfigError for a value of the wrong type.
+  """
+  hints = _hints(type(instance))
+  for field in dataclasses.fields(instance):
+    value, hint = getattr(instance, field.name), hints[field.name]
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if not all(option in _PLAIN or typing.get_origin(option) is tuple for option in options):
+      continue
+    if getattr(value, 'shape', None) == ():
+      value = value.item()
+    object.__setattr__(instance, field.name, _checked(value, hint, f'{where}.{field.name}'))
+
+
 def unknown(what: str, name: str, known: Any) -> ConfigError:
   """The error for a name that is none of the known ones."""
   near = difflib.get_close_matches(str(name), list(known), 1)
@@ -61,6 +82,9 @@ def within(field: str, value: float, low: float, high: float = math.inf) -> None
     raise ConfigError(
       f'{field} is out of range.', where=field, expected=f'{low} to {high}', got=str(value)
     )
+
+
+_hints = functools.cache(typing.get_type_hints)
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:

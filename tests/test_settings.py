@@ -3,12 +3,17 @@
 import dataclasses
 import math
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from compacter_jax import methods, settings
 from compacter_jax.chaining import chain
 from compacter_jax.errors import ConfigError
 from compacter_jax.methods.compacter import Compacter
+from compacter_jax.methods.lora import LoRA
+from compacter_jax.model import Model
+from compacter_jax.t5 import size_named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,31 @@ def test_values_of_the_right_type_pass():
 def test_others_are_named(values, message):
   with pytest.raises(ConfigError, match=message):
     settings.build(Example, values, 'config')
+
+
+@pytest.mark.parametrize('name', methods.names())
+def test_methods_made_in_python_are_checked_as_those_of_a_config(name):
+  made = methods.load(name)
+  cls = type(made)
+  for field in dataclasses.fields(made):
+    wrong = [object()] if isinstance(getattr(made, field.name), str) else ['8', math.nan]
+    for value in wrong:
+      with pytest.raises(ConfigError, match=f'{cls.__name__}.{field.name}'):
+        cls(**{field.name: value})
+  if 'encoder_layers' in methods.to_config(made):
+    assert cls(encoder_layers=[0, 1]) == cls(encoder_layers=(0, 1))
+    assert hash(cls(encoder_layers=[0, 1]))
+
+
+def test_plain_numbers_are_made_of_scalars():
+  made = LoRA(rank=np.int64(4), alpha=jnp.float32(8))  # pyright: ignore
+  assert (type(made.rank), type(made.alpha)) == (int, float)
+  assert made == LoRA(rank=4, alpha=8)
+
+
+def test_a_model_has_a_method():
+  with pytest.raises(ConfigError, match="'lora'"):
+    Model(size_named('t5-small'), 'lora')  # pyright: ignore
 
 
 def test_methods_go_to_settings_and_back():
