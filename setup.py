@@ -30,7 +30,7 @@ setup(
   license_files=['LICENSE'],
   python_requires='>=3.11',
   packages=find_packages(include=['compacter_jax', 'compacter_jax.*']),
-  package_data={'compacter_jax': ['assets/*/*']},
+  package_data={'compacter_jax': ['assets/*/*', 'py.typed']},
   install_requires=REQUIREMENTS,
   extras_require={
     'cuda': JAX_CUDA,

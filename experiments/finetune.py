@@ -147,6 +147,9 @@ class Finetuning:
       'bad_rows': inputs.bad_rows,
       'truncated': {part: split.truncated for part, split in inputs.splits.items()},
       'truncated_targets': {p: split.truncated_targets for p, split in inputs.splits.items()},
+      'unknown': {
+        part: {k: len(v) for k, v in inputs.unknown(part).items()} for part in inputs.splits
+      },
       'parameters': inputs.parameters(),
       'skipped_steps': self._training.policy.skipped,  # that were not finite
       'since_step': first,  # what follows is of the last start of the run, from that step

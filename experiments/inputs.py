@@ -42,6 +42,11 @@ class Inputs:
   cache_notes: list[str]
   origins: tuple[str, list[int]]
 
+  def unknown(self, part: str) -> dict[str, np.ndarray]:
+    """The 'sources' and the 'targets' of a part that the tokenizer lacks pieces for: int64 [k]."""
+    split, unk = self.splits[part], self.tokenizer.unk_id
+    return {'sources': split.sources.rows_with(unk), 'targets': split.targets.rows_with(unk)}
+
   def parameters(self) -> dict[str, float]:
     """How much is trained: 'trained', 'base' and 'percent'."""
     trained, base = self.model.count(), cj.t5.count(self.model.cfg)

@@ -6,6 +6,8 @@ from types import MappingProxyType
 from experiments.inputs import Inputs
 from experiments.schema import Job
 
+SHOWN = 60  # characters of a text
+
 
 def announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
   """What is about to be trained, and what a user may not expect of it."""
@@ -37,6 +39,11 @@ def announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
       lines.append(f'note: {split.truncated} {part} sources are cut to {job.data.max_source} ids')
     if cut := split.truncated_targets:
       lines.append(f'note: {cut} {part} targets are cut to {job.data.max_target} ids')
+    for texts, each in inputs.unknown(part).items():
+      if len(each):
+        lines.append(f'note: {len(each)} {part} {texts} have characters that the tokenizer lacks')
+        if texts == 'targets':
+          lines[-1] += f' and so cannot be written, as {split.references[each[0]][:SHOWN]!a}'
   lines += [f'note: {note}' for note in inputs.cache_notes]
   return '\n'.join(lines)
 

@@ -208,4 +208,6 @@ def _encoded(
   split, notes = data.encode(asked_for.examples, tokenizer, *limits), list(asked_for.notes)
   if split.truncated:
     notes.append(f'{split.truncated} sources are cut to {job.data.max_source} ids')
+  if lacking := len(split.sources.rows_with(tokenizer.unk_id)):
+    notes.append(f'{lacking} sources have characters that the tokenizer lacks')
   return split, notes

@@ -177,6 +177,27 @@ def test_texts_that_are_cut_are_told(base, tmp_path, capsys):
     read_inputs(refused)
 
 
+def test_what_the_tokenizer_cannot_write_is_told(base, tmp_path, capsys):
+  rows = [
+    {'q': f'電 {i}' if i % 4 else 'plain', 'a': '電話' if i % 2 else 'a phone'} for i in range(8)
+  ]
+  for part in 'train', 'validation':
+    (tmp_path / f'{part}.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  own = {'kind': 'generation', 'name': 'calls', 'template': '{q}', 'label': 'a'}
+  own |= {'files': {part: f'{part}.jsonl' for part in ('train', 'validation')}}
+  (tmp_path / 'task.json').write_text(json.dumps(own))
+  few = {'task': str(tmp_path / 'task.json'), 'max_train': 8}
+  few |= {'max_validation': 0, 'max_test': 0}
+  settings = job(base, steps=1, eval_every=1, data=few)
+  results = finetune.run(settings, read_inputs(settings), tmp_path / 'w')
+  told = capsys.readouterr().out
+  assert results['unknown']['train'] == {'sources': 6, 'targets': 4}
+  assert 'note: 6 train sources have characters that the tokenizer lacks\n' in told
+  shown = r"'\u96fb\u8a71'"
+  assert 'note: 4 train targets have characters that the tokenizer lacks and so cannot be' in told
+  assert f'written, as {shown}' in told
+
+
 def test_texts_are_tokenised_once(base, tmp_path, capsys, monkeypatch):
   folder = tmp_path / 'kept'
   settings = job(base, data={'cache': str(folder)}, steps=2, eval_every=2)

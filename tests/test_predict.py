@@ -106,9 +106,10 @@ def test_other_rows_and_devices_than_the_runs(run):
 
 
 def test_what_a_model_reads_less_of_is_told(run, tmp_path):
-  (tmp_path / 'texts').write_text('a film\n' + 'very ' * 300)
+  (tmp_path / 'texts').write_text('a film 電\n' + 'very ' * 300)
   assert predict(of(run), run, Asked(texts=str(tmp_path / 'texts'))).notes == [
-    '1 sources are cut to 128 ids'
+    '1 sources are cut to 128 ids',
+    '1 sources have characters that the tokenizer lacks',
   ]
   (tmp_path / 'rows.jsonl').write_text('{"text": "a film"}\n{"text": 1.5}\n')
   asked = Asked(rows=str(tmp_path / 'rows.jsonl'))

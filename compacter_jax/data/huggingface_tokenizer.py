@@ -38,6 +38,8 @@ class HuggingFaceTokenizer:
         where=path_or_name,
         got=f'pad {self.pad_id}, end of sequence {self.eos_id}',
       )
+    unk_id = self._tokenizer.unk_token_id
+    self.unk_id = -1 if unk_id is None else unk_id
     self.vocab_size = len(self._tokenizer)
     self.fingerprint = hashlib.sha256(_described(self._tokenizer).encode()).hexdigest()
     names = 'transformers', 'tokenizers', 'sentencepiece'

@@ -48,6 +48,11 @@ class Ragged:
   def __iter__(self) -> Iterator[np.ndarray]:
     return map(self.__getitem__, range(len(self)))
 
+  def rows_with(self, number: int) -> np.ndarray:
+    """The texts that have that id: int64 [k], ascending."""
+    at = np.flatnonzero(self.ids == number)
+    return np.unique(np.searchsorted(self.offsets, at, 'right') - 1)
+
   @functools.cached_property
   def lengths(self) -> np.ndarray:
     """Ids of each text: int64 [n]."""

@@ -45,7 +45,8 @@ class SentencePieceTokenizer:
     self._n = self._pieces.GetPieceSize()
     self.vocab_size = self._n + SENTINELS
     self.pad_id, self.eos_id = self._pieces.pad_id(), self._pieces.eos_id()
-    self._special = {self.pad_id, self.eos_id, self._pieces.unk_id()}
+    self.unk_id = self._pieces.unk_id()
+    self._special = {self.pad_id, self.eos_id, self.unk_id}
     self.fingerprint = hashlib.sha256(content).hexdigest()
     self.library = f'sentencepiece {sentencepiece.__version__}'
     # A model cut between two pieces still loads, with fewer pieces and so with other sentinels.

@@ -16,6 +16,7 @@ class Tokenizer(Protocol):
   vocab_size: int
   pad_id: int
   eos_id: int
+  unk_id: int  # of what the vocabulary has no piece for; -1 where it has one for everything
   fingerprint: str  # SHA-256, in hex, of what decides the tokenisation
   library: str  # the code that tokenises, with its version: another one may do it differently
 

@@ -18,6 +18,12 @@ def test_texts_are_kept_as_they_are(texts):
   assert all(ids.dtype == np.int32 for ids in ragged)
 
 
+@given(st.lists(st.lists(st.integers(0, 3), max_size=4), min_size=1, max_size=8))
+def test_texts_that_have_an_id_are_found(texts):
+  want = [i for i, ids in enumerate(texts) if 2 in ids]
+  assert Ragged.of(texts).rows_with(2).tolist() == want
+
+
 def test_rows_are_views_that_nobody_changes():
   ragged = Ragged.of([[1, 2], [3]])
   assert np.shares_memory(ragged[0], ragged.ids)
