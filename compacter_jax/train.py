@@ -155,7 +155,7 @@ class Loop:
       for i, size, loss, norm, *leaf in pending
     ]
     self._like: Any = None
-    self._clock, self._waited, self._fresh = time.perf_counter(), 0.0, 0
+    self._clock, self._waited, self._fresh, self._begun = time.perf_counter(), 0.0, 0, False
 
   def run(
     self, state: State, start: int, until: int, stopped: Callable[[], bool] = lambda: False
@@ -177,6 +177,8 @@ class Loop:
       placed = self._place(batch)
       self._own(time.perf_counter() - begin)
       state, metrics = self._step(state, self._frozen, placed)
+      if not self._begun:  # it was compiled first, which says nothing of the time that is left
+        self._begun, self._clock, self._waited = True, time.perf_counter(), 0.0
       self._waiting.append((i + 1, examples_in(batch), metrics))
       self._fresh += 1
       if i + 1 == self._total:

@@ -57,6 +57,21 @@ def test_training_lowers_the_loss_and_leaves_frozen_weights(frozen):
   chex.assert_trees_all_equal(before, frozen)
 
 
+def test_the_time_that_is_left_is_not_told_by_the_compiler(monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(train.time, 'perf_counter', lambda: now[0])
+
+  def step(state, frozen, batch):
+    now[0] += 1 if state else 100  # the first call compiles
+    return state + 1, {'loss': np.float32(1), 'grad_norm': np.float32(1)}
+
+  reports = []
+  train.fit(step, 0, {}, iter([{'source': np.zeros((8, 4))}] * 12), 12, reports.append, 4)
+  assert [each.step for each in reports] == [3, 7, 12]
+  assert [each.seconds_per_step for each in reports[:2]] == [1.0, 1.0]
+  assert [each.examples_per_second for each in reports[:2]] == [8.0, 8.0]
+
+
 def test_loss_is_the_mean_over_the_labels_of_the_batch(frozen):
   batch = next(batches())
   tuned = MODEL.init(jax.random.key(1), frozen)
