@@ -168,11 +168,12 @@ def describe(directory: str | Path) -> dict[str, Any]:
 
 
 def load(
-  directory: str | Path, cfg: Config, frozen: Flat, tokenizer: str | None = None
+  directory: str | Path, cfg: Config, frozen: Flat | str, tokenizer: str | None = None
 ) -> tuple[Model, Tuned]:
   """The model and what was tuned, for the very base (and tokenizer) that it was trained on.
 
-  frozen: all of T5's weights. tokenizer: its fingerprint; None does not compare it.
+  frozen: all of T5's weights, or their fingerprint. tokenizer: its fingerprint, or None to compare
+  none.
   Raises WeightsError for another base or tokenizer and for an adapter that is damaged.
   """
   directory = Path(directory)
@@ -180,7 +181,8 @@ def load(
   _same('config', described['t5'], dataclasses.asdict(cfg), directory)
   if tokenizer is not None:
     _same('tokenizer', described.get('tokenizer'), tokenizer, directory)
-  _same('base weights', described['base'], fingerprint(frozen), directory)
+  base = frozen if isinstance(frozen, str) else fingerprint(frozen)
+  _same('base weights', described['base'], base, directory)
   return _read(described, cfg, directory)
 
 

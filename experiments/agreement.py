@@ -25,6 +25,7 @@ def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
   """What a checkpoint, or a run that has ended, must be of to count for this job."""
   task = inputs.task
   scored = [metric.__name__ for metric in task.metrics], task.labels
+  start = {'start': inputs.start.arrays} if inputs.start else {}
   return {
     'settings': folders.settings_hash(schema.as_config(job), schema.FREE),
     'base': inputs.base,
@@ -32,6 +33,7 @@ def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
     **{f'{part} rows': split.fingerprint for part, split in inputs.splits.items()},
     'answers': _hash([[split.references, split.groups] for split in inputs.splits.values()]),
     'metrics': _hash(scored),
+    **start,
   }
 
 
@@ -41,11 +43,12 @@ def check_ended(folder: Path, results: Mapping[str, Any], identity: Mapping[str,
   Their paths are settings that may change; what lies there may not.
   """
   theirs = results.get('identity', identity)
-  if wrong := [name for name in identity if theirs.get(name) != identity[name]]:
+  names = dict.fromkeys((*identity, *theirs))
+  if wrong := [name for name in names if theirs.get(name) != identity.get(name)]:
     raise StorageError(
       'The run in this folder has ended, and was of something else.',
       where=f'{folder}: {", ".join(wrong)}',
-      expected=', '.join(str(identity[name]) for name in wrong),
+      expected=', '.join(str(identity.get(name)) for name in wrong),
       got=', '.join(str(theirs.get(name)) for name in wrong),
       fix='take another --workdir, or the weights, tokenizer and rows of that run',
     )

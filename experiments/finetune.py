@@ -23,7 +23,7 @@ from experiments import agreement, folders, leftovers, schema
 from experiments.batches import lengths, training
 from experiments.console import Console
 from experiments.evaluation import Evaluation, constant, majority
-from experiments.folders import CHECKPOINTS
+from experiments.folders import ADAPTER, CHECKPOINTS
 from experiments.inputs import Inputs
 from experiments.machine import peak_bytes, versions
 from experiments.messages import announce, told
@@ -32,7 +32,6 @@ from experiments.preemption import Preemption
 from experiments.schema import Job
 from experiments.training import Guards, Spans, Training, copied, guarded
 
-ADAPTER = 'adapter'
 # What a run leaves beside its results.
 FILES = folders.CONFIG, LINES, f'{ADAPTER}/{DESCRIPTION}', f'{ADAPTER}/{ARRAYS}'
 SAMPLED = 200  # steps whose padding is counted
@@ -105,6 +104,7 @@ class Finetuning:
     whole = placement.weights(inputs.frozen)  # where they lie already, unless read for another mesh
     self._inputs = inputs = dataclasses.replace(inputs, frozen=whole)
     self._job, self._placement = job, placement
+    self._identity = agreement.identity(job, inputs)
     self._out, self._console = guards.folder, guards.console
     split = inputs.splits['train']
     self._total, every = lengths(job, len(split))
@@ -113,7 +113,7 @@ class Finetuning:
     policy, spans = nonfinite.Policy(job.skips, self._examples), (every, job.save_every)
     own = job.batch_size, policy, job.leap, self._examples
     self._training = Training(guards, Spans(self._total, *spans, job.log_every), *own)
-    kept = dataclasses.replace(inputs, frozen=self._frozen)
+    kept = dataclasses.replace(inputs, frozen=self._frozen, start=None)
     watched = self._training.between, guards.watchdog.rest
     self._evaluation = Evaluation(job, kept, placement, self._frozen, *watched)
 
@@ -139,7 +139,7 @@ class Finetuning:
     waited = [each.waited for each in self._training.history]
     told = {
       'task': inputs.task.name,
-      'identity': agreement.identity(job, inputs),
+      'identity': self._identity,
       **scores,
       'intervals': intervals,
       **about(job, inputs),
@@ -184,7 +184,11 @@ class Finetuning:
       self._forget()
       self._best, self._best_score = found.state['best'], found.about['best_score']
       return found.state['state'], self._resumed(found.about['position'])
-    tuned = self._inputs.model.init(jax.random.key(self._job.seed), self._inputs.frozen)
+    if start := self._inputs.start:
+      tuned = start.tuned
+    else:
+      tuned = self._inputs.model.init(jax.random.key(self._job.seed), self._inputs.frozen)
+    del start
     self._forget()
     state = placement.state(tuned, optimizer, self._job.seed)
     del tuned
@@ -192,8 +196,8 @@ class Finetuning:
     return state, 0
 
   def _forget(self) -> None:
-    """Lets go of T5's own copy of what is trained."""
-    self._inputs = dataclasses.replace(self._inputs, frozen=self._frozen)
+    """Lets go of T5's own copy of what is trained, and of what it was started from."""
+    self._inputs = dataclasses.replace(self._inputs, frozen=self._frozen, start=None)
 
   def _resumed(self, position: dict[str, Any]) -> int:
     """The step of a position; says where as many lines to a table are not had on these devices."""

@@ -11,6 +11,7 @@ from compacter_jax.checkpoints import files
 from compacter_jax.errors import StorageError, WeightsError
 
 CONFIG, RESULTS, CHECKPOINTS = 'config.json', 'results.json', 'checkpoints'
+ADAPTER = 'adapter'  # the folder, in that of a run
 FILES = 'files'  # of the results: file of the run -> size and SHA-256
 
 

@@ -14,8 +14,9 @@ from compacter_jax.data.encoding import Encoded
 from compacter_jax.model import Model, abstract
 from compacter_jax.t5.config import Config, shapes
 from compacter_jax.weights import Flat
-from experiments import rows
+from experiments import rows, warm_start
 from experiments.schema import Job
+from experiments.warm_start import Start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Inputs:
     splits: the rows as ids, by 'train', 'validation' and 'test'. drawn: which rows they are.
     bad_rows: how many unusable rows were left out, by the file's path.
     cache_notes: why ids that were kept could not be used, or new ones not kept.
+    start: what training starts from; None draws it.
     origins: where the training rows are, and which of them each training example is of.
   """
 
@@ -41,6 +43,7 @@ class Inputs:
   bad_rows: dict[str, int]
   cache_notes: list[str]
   origins: tuple[str, list[int]]
+  start: Start | None = None
 
   def unknown(self, part: str) -> dict[str, np.ndarray]:
     """The 'sources' and the 'targets' of a part that the tokenizer lacks pieces for: int64 [k]."""
@@ -60,10 +63,16 @@ def read_inputs(job: Job) -> Inputs:
   folder = cj.t5.resolve(job.model)
   tokenizer = data.load_tokenizer(job.tokenizer or folder)
   data.check_answers(task, tokenizer)
-  cfg, frozen, base = weights(job, folder)
+  cfg = cj.t5.read_config(folder)
   method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
   model = Model(cfg, method, job.dtype, job.remat, job.unroll)
   model.specs()  # raises at once where the method does not fit this T5
+  if job.start_from:
+    warm_start.check(job.start_from, job.method, model)
+  _, frozen, base = weights(job, folder)
+  start = None
+  if job.start_from:
+    start = warm_start.read(job.start_from, model, base, tokenizer.fingerprint)
   if job.data.batching == 'packed':
     model.check_packing()
   limits = job.data.max_source, job.data.max_target, cfg.vocab, job.data.allow_target_truncation
@@ -75,7 +84,7 @@ def read_inputs(job: Job) -> Inputs:
     evaluate.score(task if part == 'test' else data.trained_on(task), answers, encoded[part])
   drawn = rows.told(splits)
   origins = rows.origins(job.data, splits.train)
-  read = task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes, origins
+  read = task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes, origins, start
   return Inputs(*read)
 
 

@@ -19,6 +19,8 @@ def announce(job: Job, inputs: Inputs, total: int, useful: float) -> str:
     f'{counts["trained"]:,} of {counts["base"]:,} parameters are trained '
     f'({counts["percent"]:.3f} %), {job.optim.optimizer} at {job.optim.rate:g}',
   ]
+  if job.start_from:
+    lines.append(f'training starts from {job.start_from}')
   if job.optim.warmup >= total:
     lines.append(
       f'note: a warmup of {job.optim.warmup} steps is no shorter than the run ({total}): '

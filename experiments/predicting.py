@@ -16,7 +16,7 @@ from compacter_jax.data import Example, unlabelled
 from compacter_jax.data.encoding import Encoded
 from compacter_jax.errors import ConfigError, DataError
 from compacter_jax.placement import Placement
-from experiments import evaluation, finetune, folders, inputs, messages, rows, schema
+from experiments import evaluation, folders, inputs, messages, rows, schema
 from experiments.generation import Generation
 from experiments.schema import Job
 
@@ -101,13 +101,13 @@ def predict(job: Job, folder: Path, asked: Asked) -> Answers:
     WeightsError: there is no adapter, or it is damaged, or of another T5 or tokenizer.
   """
   _check(job, settings(folder))
-  adapter = folder / finetune.ADAPTER
+  adapter = folder / folders.ADAPTER
   adapter_file.describe(adapter)  # raises before anything large is read
   asked_for, at = _questions(job, asked), cj.t5.resolve(job.model)
   tokenizer = data.load_tokenizer(job.tokenizer or at)
   split, notes = _encoded(job, asked_for, tokenizer, cj.t5.read_config(at).vocab)
-  cfg, whole, _ = inputs.weights(job, at)
-  model, tuned = cj.load(adapter, cfg, whole, tokenizer.fingerprint)
+  cfg, whole, base = inputs.weights(job, at)
+  model, tuned = cj.load(adapter, cfg, base, tokenizer.fingerprint)
   model = dataclasses.replace(model, unroll=job.unroll)
   mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
   placement = Placement(mesh, model, whole)

@@ -116,6 +116,7 @@ class Job:
   method: Method
   nonfinite: int | str = STOP
   leap: float = 0.0
+  start_from: str = ''
 
   def __post_init__(self):
     choose('weights_dtype', self.weights_dtype, ('file', 'float32', 'bfloat16'))
@@ -174,7 +175,7 @@ def job(config: Mapping[str, Any]) -> Job:
 
 
 # Settings that may even differ between the hosts of a run.
-LOCAL = 'model', 'tokenizer', 'data.dir', 'data.source', 'data.cache'
+LOCAL = 'model', 'tokenizer', 'start_from', 'data.dir', 'data.source', 'data.cache'
 
 # Settings that a run may be gone on with other values of: they change no result but by rounding,
 # or what they change is checked by a hash. `nonfinite` and `leap` change whether a run goes on and

@@ -14,7 +14,7 @@ from compacter_jax.checkpoints import files, layout, lock, verifying
 from compacter_jax.checkpoints.manifest import Manifest
 from compacter_jax.errors import ConfigError, WeightsError
 from compacter_jax.t5 import hub
-from experiments import finetune, folders, notes, pretraining, pretraining_job, schema
+from experiments import folders, notes, pretraining, pretraining_job, schema
 from experiments.verifying_report import Report
 
 ADAPTER = adapter_file.DESCRIPTION, adapter_file.ARRAYS
@@ -96,7 +96,7 @@ def _ended(report: Report) -> None:
   if _pretraining(report.folder):
     _t5(report, pretraining.MODEL)
   else:
-    _adapter(report, finetune.ADAPTER)
+    _adapter(report, folders.ADAPTER)
   for name, wanted in sorted(results.get(folders.FILES, {}).items()):
     report.check(name, lambda name=name, wanted=wanted: _same(report.folder / name, wanted))
 

@@ -20,6 +20,9 @@ def get_config() -> ConfigDict:
   config.model = 'nano'
   # Where the tokenizer is; '' means where the model is.
   config.tokenizer = ''
+  # An adapter, or the folder of a run that left one, whose arrays training starts from: of the same
+  # method, T5 and tokenizer. '' draws them.
+  config.start_from = ''
   # Draw the frozen weights at random instead of reading them: what pretraining is worth.
   config.random_base = False
   # Frozen weights are kept as the 'file' has them, or in 'float32' or 'bfloat16'.

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from compacter_jax import adapter_file, t5
-from experiments import finetune, folders, notes
+from experiments import folders, notes
 from experiments.configs import HERE
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ class Left:
     lines = map(json.loads, (folder / notes.LINES).read_text().splitlines())
     rows = [{k: v for k, v in line.items() if k not in SPEEDS} for line in lines]
     told = json.loads((folder / folders.RESULTS).read_text())
-    arrays = (folder / finetune.ADAPTER / adapter_file.ARRAYS).read_bytes()
+    arrays = (folder / folders.ADAPTER / adapter_file.ARRAYS).read_bytes()
     return cls(rows, arrays, {name: told[name] for name in SAME})
 
   def lost_and_twice(self, whole: 'Left') -> tuple[int, int]:
