@@ -2,7 +2,7 @@
 
     python -m experiments.run --config=experiments/configs/quickstart.py --workdir=W
 
-About 40 seconds on 2 cores; docs/results.md tells what it reaches.
+About 40 seconds on 2 cores; docs/single_runs.md tells what it reaches.
 """
 
 from experiments.configs import compacter
@@ -13,7 +13,7 @@ def get_config():
   config.data.task = 'quickstart'
   config.data.max_source = 48
   config.data.max_validation = 200
-  # Small batches: what decides is the number of steps (docs/results.md).
+  # Small batches: what decides is the number of steps (docs/single_runs.md).
   config.batch_size = 8
   config.mesh.devices = 1
   config.epochs = 2.0
