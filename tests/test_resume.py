@@ -22,6 +22,7 @@ from compacter_jax.errors import InUseError, NumericsError, PreemptedError, Stor
 from experiments import finetune, folders, run, schema
 from experiments.configs import read_config
 from experiments.evaluation import Evaluation
+from experiments.generation import Generation
 from experiments.inputs import read_inputs
 from experiments.preemption import Preemption
 from experiments.soak.runs import save_base
@@ -173,8 +174,8 @@ def test_asked_while_it_is_not_looking_it_ends_at_the_next_step(
 def test_asked_in_an_evaluation_it_does_not_finish_it(base, inputs, whole, tmp_path, monkeypatch):
   """Of four batches the second one is not begun, and all four are made when the run goes on."""
   small, tables = job(base, eval_batch_size=4), []
-  real = Evaluation._table
-  monkeypatch.setattr(Evaluation, '_table', lambda *args: tables.append(1) or real(*args))
+  real = Generation._table
+  monkeypatch.setattr(Generation, '_table', lambda *args: tables.append(1) or real(*args))
   looks = itertools.count()
   with monkeypatch.context() as patch, pytest.raises(PreemptedError, match='step 4 of 11'):
     patch.setattr(Preemption, '__call__', lambda self, step: next(looks) == 5)
