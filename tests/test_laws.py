@@ -6,6 +6,7 @@ hold, say so in EXCEPT; the exception is then checked in turn. More instances go
 
 import dataclasses
 import functools
+import typing
 
 import chex
 import jax
@@ -323,8 +324,10 @@ def _others(method):
     yield chain(**dict(reversed(parts.items())))
     return
   for field in dataclasses.fields(method):
-    value = getattr(method, field.name)
-    other = {str: 'another', bool: not value, type(None): 7, tuple: (0, 9)}
+    value, hint = getattr(method, field.name), typing.get_type_hints(type(method))[field.name]
+    layers = ((0, 9),) if hint == tuple[tuple[int, ...], ...] else (0, 9)
+    unset = layers if tuple[int, ...] in typing.get_args(hint) else 7
+    other = {str: 'another', bool: not value, type(None): unset, tuple: layers}
     changed = other[type(value)] if type(value) in other else value + 1
     yield dataclasses.replace(method, **{field.name: changed})
 

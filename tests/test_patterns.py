@@ -58,9 +58,8 @@ def test_sites_may_be_left_out_by_name():
 @pytest.mark.parametrize('name', ['lora', 'unfreeze'])
 @pytest.mark.parametrize('where', ['*q', '(a', '(.*)*', 5])
 def test_a_method_has_no_pattern_that_could_not_be_loaded(name, where):
-  model = Model(CFG, dataclasses.replace(methods.load(name), where=where))
   with pytest.raises(ConfigError, match='where'):
-    model.specs()
+    Model(CFG, dataclasses.replace(methods.load(name), where=where)).specs()
 
 
 def test_patterns_of_all_methods_and_configs_are_allowed():
