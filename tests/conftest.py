@@ -90,6 +90,15 @@ def caches(tmp_path_factory):
 
 
 @pytest.fixture
+def young_garbage():
+  """For tests that collect garbage over and over: what is there already is looked at once."""
+  gc.collect()
+  gc.freeze()
+  yield
+  gc.unfreeze()
+
+
+@pytest.fixture
 def standard_promotion():
   """For optax, which multiplies floats by integer counts: the strict promotion refuses that."""
   with jax.numpy_dtype_promotion('standard'):

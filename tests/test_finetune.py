@@ -308,6 +308,7 @@ def test_the_job_is_plain_settings(base):
 MESH = {'data': 2, 'fsdp': 2, 'tensor': 2, 'devices': 8}
 
 
+@pytest.mark.usefixtures('young_garbage')
 def test_weights_are_read_one_by_one_into_their_shards(base, monkeypatch):
   """The host never has two arrays of them, and no device more than its part."""
   made, alive = files._aligned, []
@@ -341,6 +342,7 @@ def test_random_weights_are_the_same_on_any_mesh(base):
   assert not split.frozen['token_embedding'].sharding.is_fully_replicated
 
 
+@pytest.mark.usefixtures('young_garbage')
 def test_what_is_trained_is_not_held_a_second_time(base, tmp_path, monkeypatch):
   """Of full fine-tuning: T5's own weights go once the trained ones have started from them."""
   real, held = train.Loop.run, []
