@@ -35,7 +35,8 @@ def check(where: str, asked: Method, model: Model) -> None:
   prepared, plain = (dict(folders.flat(methods.to_config(m))) for m in (model.method, asked))
   found = {name: _plain(value) for name, value in folders.flat(theirs)}
   wanted = {name: _plain(value) for name, value in prepared.items() if value == plain.get(name)}
-  if wrong := [name for name in wanted if found.get(name) != wanted[name]]:
+  names = dict.fromkeys((*wanted, *(name for name in found if name not in prepared)))
+  if wrong := [name for name in names if found.get(name) != wanted.get(name)]:
     told = lambda values: ', '.join(f'method.{name}={values.get(name)!r}' for name in wrong)
     raise ConfigError(
       'The adapter to start from is of another method.',

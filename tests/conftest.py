@@ -89,6 +89,14 @@ def caches(tmp_path_factory):
     yield
 
 
+@pytest.fixture(scope='session')
+def base(tmp_path_factory):
+  """A small T5 with the shipped vocabulary, in Hugging Face's format."""
+  sizes = {'d_model': 32, 'd_kv': 8, 'd_ff': 16, 'heads': 2}
+  cfg = t5.Config(vocab=8_192, encoder_layers=1, decoder_layers=1, **sizes)
+  return save_small(tmp_path_factory.mktemp('base'), cfg)
+
+
 @pytest.fixture
 def young_garbage():
   """For tests that collect garbage over and over: what is there already is looked at once."""

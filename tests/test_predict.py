@@ -24,14 +24,6 @@ pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.fixture(scope='module')
-def base(tmp_path_factory):
-  """A small T5 with the shipped vocabulary, in Hugging Face's format."""
-  sizes = {'d_model': 32, 'd_kv': 8, 'd_ff': 16, 'heads': 2}
-  cfg = t5.Config(vocab=8_192, encoder_layers=1, decoder_layers=1, **sizes)
-  return save_small(tmp_path_factory.mktemp('base'), cfg)
-
-
-@pytest.fixture(scope='module')
 def reviews(tmp_path_factory):
   """A task of one's own."""
   folder = tmp_path_factory.mktemp('reviews')

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from compacter_jax import adapter_file, t5
+from compacter_jax.chaining import chain
 from compacter_jax.errors import ConfigError, StorageError, WeightsError
 from experiments import finetune, inputs, schema
 from experiments.configs import HERE, read_config
@@ -15,14 +16,6 @@ from tests.conftest import save_small
 from tests.runs import CHANGES, adapter, job, results
 
 pytestmark = pytest.mark.usefixtures('standard_promotion')
-
-
-@pytest.fixture(scope='module')
-def base(tmp_path_factory):
-  """A small T5 with the shipped vocabulary, in Hugging Face's format."""
-  sizes = {'d_model': 32, 'd_kv': 8, 'd_ff': 16, 'heads': 2}
-  cfg = t5.Config(vocab=8_192, encoder_layers=1, decoder_layers=1, **sizes)
-  return save_small(tmp_path_factory.mktemp('base'), cfg)
 
 
 @pytest.fixture(scope='module')
@@ -66,6 +59,10 @@ def test_another_method_is_refused_before_weights_are_read(base, before, tmp_pat
   with pytest.raises(ConfigError, match=r'method.adapters.width=8') as error:
     read_inputs(wider)
   assert 'method.adapters.width=16' in error.value.expected
+  fewer = job(base, start_from=str(before))
+  fewer = dataclasses.replace(fewer, method=chain(norms=dict(fewer.method.parts)['norms']))
+  with pytest.raises(ConfigError, match='method.adapters.name'):
+    read_inputs(fewer)
   with pytest.raises(WeightsError, match='There is no adapter here'):
     read_inputs(job(base, start_from=str(tmp_path)))
 
