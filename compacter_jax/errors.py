@@ -4,6 +4,8 @@ Every failure that a user can cause is a `CompacterError`. It is raised before a
 write, and the command line prints it without a traceback and exits with its `exit_code`.
 """
 
+from typing import Self
+
 
 class CompacterError(Exception):
   """An expected failure, told in five parts; empty parts are left out of the message."""
@@ -16,6 +18,11 @@ class CompacterError(Exception):
     self.what, self.where, self.expected, self.got, self.fix = what, where, expected, got, fix
     parts = ('where', where), ('expected', expected), ('got', got), ('fix', fix)
     super().__init__('\n'.join([what, *(f'  {name}: {text}' for name, text in parts if text)]))
+
+  def moved(self, where: str) -> Self:
+    """The same failure, at another place."""
+    parts = {'expected': self.expected, 'got': self.got, 'fix': self.fix}
+    return type(self)(self.what, where=where, **parts)
 
 
 class ConfigError(CompacterError, ValueError):

@@ -23,7 +23,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
 
   Raises:
     ConfigError: an unknown name (with the nearest known one), a missing one, a wrong type, a
-      number that is not finite, or whatever the dataclass itself refuses.
+      number that is not finite, or whatever the dataclass itself refuses, with the whole name.
   """
   hints = typing.get_type_hints(cls)
   fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # pyright: ignore
@@ -36,7 +36,13 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
   if absent := [name for name in missing if name not in values]:
     raise ConfigError('Settings are missing.', where=where, expected=', '.join(absent))
   checked = {n: _checked(v, hints[n], f'{where}.{n}'.lstrip('.')) for n, v in values.items()}
-  return cls(**checked)
+  try:
+    return cls(**checked)
+  except ConfigError as error:
+    named = error.where.split(', ')  # one field or several, or something inside of one
+    if not where or any(name.partition('.')[0] not in fields for name in named):
+      raise
+    raise error.moved(', '.join(f'{where}.{name}' for name in named)) from None
 
 
 def conform(instance: Any, where: str) -> None:
@@ -58,17 +64,18 @@ def conform(instance: Any, where: str) -> None:
     object.__setattr__(instance, field.name, _checked(value, hint, f'{where}.{field.name}'))
 
 
-def unknown(what: str, name: str, known: Any) -> ConfigError:
+def unknown(what: str, name: str, known: Any, where: str = '') -> ConfigError:
   """The error for a name that is none of the known ones."""
   near = difflib.get_close_matches(str(name), list(known), 1)
   fix = f'did you mean {near[0]!r}?' if near else ''
-  return ConfigError(what, expected=f'one of {", ".join(known)}', got=repr(name), fix=fix)
+  expected = f'one of {", ".join(known)}'
+  return ConfigError(what, where=where, expected=expected, got=repr(name), fix=fix)
 
 
 def choose(field: str, value: Any, choices: typing.Collection[Any]) -> None:
   """Raises a ConfigError unless the value is one of the choices."""
   if value not in choices:
-    raise unknown(f'{field} cannot be {value!r}.', str(value), [str(c) for c in choices])
+    raise unknown(f'{field} cannot be {value!r}.', str(value), [str(c) for c in choices], field)
 
 
 def check_seed(field: str, seed: int) -> None:

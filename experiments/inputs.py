@@ -12,6 +12,7 @@ from compacter_jax import data, evaluate, sharding, train
 from compacter_jax.adapter_file import Fingerprint
 from compacter_jax.data.encoding import Encoded
 from compacter_jax.model import Model, abstract
+from compacter_jax.placement import Placement
 from compacter_jax.t5.config import Config, shapes
 from compacter_jax.weights import Flat
 from experiments import rows, warm_start
@@ -57,24 +58,17 @@ class Inputs:
 
 
 def read_inputs(job: Job) -> Inputs:
-  """Reads and checks everything, cheapest first; nothing is compiled, only the cache written."""
-  train.check_batch(job.batch_size, job.accumulate)
+  """Reads and checks everything, cheapest first; nothing is compiled, only the cache written.
+
+  What settings, T5's config and the devices tell comes before any row, and rows before weights.
+  """
+  tokenizer, model = read_model(job)
+  cfg = model.cfg
   task, splits, bad_rows = rows.read(job.data)
-  folder = cj.t5.resolve(job.model)
-  tokenizer = data.load_tokenizer(job.tokenizer or folder)
-  data.check_answers(task, tokenizer)
-  cfg = cj.t5.read_config(folder)
-  method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
-  model = Model(cfg, method, job.dtype, job.remat, job.unroll)
-  model.specs()  # raises at once where the method does not fit this T5
-  if job.start_from:
-    warm_start.check(job.start_from, job.method, model)
-  _, frozen, base = weights(job, folder)
+  _, frozen, base = weights(job, cj.t5.resolve(job.model))
   start = None
   if job.start_from:
     start = warm_start.read(job.start_from, model, base, tokenizer.fingerprint)
-  if job.data.batching == 'packed':
-    model.check_packing()
   limits = job.data.max_source, job.data.max_target, cfg.vocab, job.data.allow_target_truncation
   cache, encoded = data.TokenCache(job.data.cache), {}
   for name, part in splits.parts().items():
@@ -86,6 +80,30 @@ def read_inputs(job: Job) -> Inputs:
   origins = rows.origins(job.data, splits.train)
   read = task, tokenizer, model, frozen, base, encoded, drawn, bad_rows, cache.notes, origins, start
   return Inputs(*read)
+
+
+def read_model(job: Job) -> tuple[data.Tokenizer, Model]:
+  """The tokenizer and the model, once all is checked that needs neither rows nor weights.
+
+  Raises ConfigError for settings that do not fit the T5, the devices or each other, and
+  WeightsError for a tokenizer or a T5's config that cannot be used.
+  """
+  task = rows.task(job.data)
+  folder = cj.t5.resolve(job.model, weights=False)
+  tokenizer = data.load_tokenizer(job.tokenizer or folder)
+  data.check_answers(task, tokenizer)
+  cfg = cj.t5.read_config(folder)
+  method = job.method.prepare(lambda text: tokenizer.encode(text)[:-1], task.labels or ())
+  model = Model(cfg, method, job.dtype, job.remat, job.unroll)
+  model.specs()  # raises at once where the method does not fit this T5
+  if job.start_from:
+    warm_start.check(job.start_from, job.method, model)
+  if job.data.batching == 'packed':
+    model.check_packing()
+  mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
+  train.check_batch(job.batch_size, job.accumulate, sharding.ways_of(mesh))
+  Placement(mesh, model, abstract(cfg))  # raises where the mesh does not divide an array
+  return tokenizer, model
 
 
 def weights(job: Job, folder: str | Path) -> tuple[Config, Flat, str]:

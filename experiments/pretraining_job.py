@@ -28,8 +28,8 @@ class Text:
 
   def __post_init__(self):
     if not self.dir:
-      raise ConfigError('There is no text.', where='text.dir', fix='--config.text.dir=DIR')
-    within('text.dev_chunks', self.dev_chunks, 1)
+      raise ConfigError('There is no text.', where='dir', fix='--config.text.dir=DIR')
+    within('dev_chunks', self.dev_chunks, 1)
 
 
 @dataclasses.dataclass(frozen=True)

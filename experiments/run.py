@@ -16,11 +16,15 @@ from experiments import commandline
 
 def main(job, workdir: str, force: bool = False) -> None:
   """Runs a checked job.  force: see `Checkpoints.claim`."""
+  from pathlib import Path
+
   from compacter_jax.checkpoints import processes
-  from experiments import finetune, messages
+  from experiments import finetune, folders, messages, schema
   from experiments.inputs import read_inputs
   from experiments.preemption import Preemption
 
+  # Raises for a folder of another run before all is read.
+  folders.begun(Path(workdir), schema.as_config(job), schema.FREE)
   with Preemption().listening() as preemption:
     results = finetune.run(job, read_inputs(job), workdir, preemption=preemption, force=force)
   if not processes.is_first():

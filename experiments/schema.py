@@ -58,14 +58,14 @@ class Data:
   cache: str
 
   def __post_init__(self):
-    choose('data.style', self.style, ('compacter', 't5', 'corrected'))
-    choose('data.batching', self.batching, ('padded', 'bucketed', 'packed'))
-    choose('data.source', self.source, KINDS)
+    choose('style', self.style, ('compacter', 't5', 'corrected'))
+    choose('batching', self.batching, ('padded', 'bucketed', 'packed'))
+    choose('source', self.source, KINDS)
     for field in 'max_source', 'max_target':
-      within(f'data.{field}', getattr(self, field), 2)
-    choose('data.splits', self.splits, PROTOCOLS)
-    within('data.seed', self.seed, 0, SEEDS - 1)
-    within('data.max_bad_rows', self.max_bad_rows, 0)
+      within(field, getattr(self, field), 2)
+    choose('splits', self.splits, PROTOCOLS)
+    within('seed', self.seed, 0, SEEDS - 1)
+    within('max_bad_rows', self.max_bad_rows, 0)
     self.sample()  # raises for what cannot be
 
   def sample(self) -> Sample:
@@ -166,7 +166,7 @@ def job(config: Mapping[str, Any]) -> Job:
     'mesh': lambda v: settings.build(Mesh, v, 'config.mesh'),
     'data': lambda v: settings.build(Data, v, 'config.data'),
     'optim': lambda v: settings.build(Optim, v, 'config.optim'),
-    'method': methods.from_config,
+    'method': lambda v: methods.from_config(v, 'config.method'),
   }
   for name, build in parts.items():
     if isinstance(values.get(name), Mapping):

@@ -13,7 +13,7 @@ import pytest
 import compacter_jax as cj
 from compacter_jax import evaluate, sharding, t5, train
 from compacter_jax.data.sentencepiece_tokenizer import SentencePieceTokenizer
-from compacter_jax.errors import DataError, StorageError
+from compacter_jax.errors import ConfigError, DataError, StorageError
 from compacter_jax.t5 import files
 from compacter_jax.train import Progress
 from experiments import evaluation, finetune, messages, quickstart, rows, run, schema
@@ -21,6 +21,7 @@ from experiments.batches import lengths
 from experiments.configs import config_files, read_config
 from experiments.console import Console, duration
 from experiments.inputs import read_inputs
+from tests import runs
 from tests.conftest import save_small
 
 CONFIGS = {path.stem: path for path in config_files()}
@@ -91,6 +92,21 @@ def test_the_saved_adapter_predicts_what_was_reported(base, tmp_path):
     args_of_test = inputs.task, predictions, inputs.splits['test']
     assert evaluate.score(*args_of_test) == results['test']
     assert evaluate.interval(*args_of_test) == results['intervals']['test']
+
+
+@pytest.mark.parametrize(
+  ('changes', 'told'),
+  [
+    ({'method.adapters.width': -2}, 'width=-2'),
+    ({'mesh.tensor': 3}, 'No mesh of'),
+    ({'mesh.devices': 4, 'batch_size': 6}, 'a batch of 4 or 8 would do'),
+    ({'mesh.devices': 4, 'mesh.tensor': 4, 'mesh.data': 1}, 'heads'),
+  ],
+)
+def test_what_needs_no_rows_is_told_before_any_is_read(base, changes, told):
+  settings = {'data.task': 'sst2', 'data.dir': 'absent', 'accumulate': 1}
+  with pytest.raises(ConfigError, match=told):
+    read_inputs(runs.job(base, **settings | changes))
 
 
 def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):

@@ -288,6 +288,12 @@ def test_other_settings_are_refused_and_named(base, inputs, tmp_path):
   assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
 
 
+def test_a_folder_of_another_run_is_refused_before_anything_is_read(base, inputs, tmp_path):
+  half(base, inputs, tmp_path / 'w')
+  with pytest.raises(StorageError, match='other settings'):
+    run.main(job('absent', **{'optim.rate': 1e-5, 'data.dir': 'absent'}), str(tmp_path / 'w'))
+
+
 def test_settings_that_change_no_result_may_change(base, inputs, whole, tmp_path):
   half(base, inputs, tmp_path / 'w')
   free = job(base, **{'save_every': 5, 'eval_batch_size': 16, 'data.cache': ''})

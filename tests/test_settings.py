@@ -14,6 +14,8 @@ from compacter_jax.methods.compacter import Compacter
 from compacter_jax.methods.lora import LoRA
 from compacter_jax.model import Model
 from compacter_jax.t5 import size_named
+from experiments import schema
+from experiments.configs import HERE, read_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,27 @@ def test_values_of_the_right_type_pass():
 def test_others_are_named(values, message):
   with pytest.raises(ConfigError, match=message):
     settings.build(Example, values, 'config')
+
+
+@pytest.mark.parametrize(
+  ('values', 'where'),
+  [
+    ({'optim.rate': -1.0}, 'config.optim.rate'),
+    ({'optim.schedule': 'liner'}, 'config.optim.schedule'),
+    ({'data.max_train': -1}, 'config.data.max_train'),
+    ({'data.balanced': True}, 'config.data.balanced'),
+    ({'method': {'name': 'prompt', 'length': 'x'}}, 'config.method.length'),
+    ({'method': {'p': {'name': 'lora', 'rank': 1.5}}}, 'config.method.p.rank'),
+    ({'batch_size': 0}, 'config.batch_size'),
+    ({'steps': 0, 'epochs': 0.0}, 'config'),
+  ],
+)
+def test_what_a_dataclass_refuses_has_its_whole_name(values, where):
+  config = read_config(HERE / 'compacter.py')
+  config.update_from_flattened_dict({k: v for k, v in values.items() if k != 'method'})
+  with pytest.raises(ConfigError) as caught:
+    schema.job(config.to_dict() | {k: v for k, v in values.items() if k == 'method'})
+  assert caught.value.where == where
 
 
 @pytest.mark.parametrize('name', methods.names())

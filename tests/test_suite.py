@@ -265,6 +265,26 @@ def test_another_t5_is_refused(made, base, tmp_path):
   assert (workdir / 'suite.json').read_bytes() == before
 
 
+def test_what_the_last_run_lacks_is_told_before_the_first(base, tmp_path):
+  changed = lambda **changes: dataclasses.replace(SUITE, **changes)
+  for suite, error, told in (
+    (changed(tasks={**SUITE.tasks, 'sst2': {}}), DataError, 'sst2 has not been prepared'),
+    (changed(method_settings={'compacter': {'method.adapters.n': 3}}), ConfigError, 'n=3'),
+    (changed(settings={**SUITE.settings, 'mesh.tensor': 3}), ConfigError, 'No mesh of'),
+  ):
+    runner = Runner(suite, place(base), tmp_path / 'w')
+    with pytest.raises(error, match=told):
+      runner.begin()
+    assert not (tmp_path / 'w').exists()
+  runner = Runner(changed(tasks={**SUITE.tasks, 'sst2': {}}), place(base), tmp_path / 'w')
+  runner.begin(lambda run: run.task == 'quickstart')  # its rows are there
+
+
+def test_what_is_there_needs_no_rows(made, base, monkeypatch):
+  monkeypatch.setattr('experiments.rows.read', lambda *_: pytest.fail('read rows'))
+  Runner(SUITE, place(base), made[1]).begin()
+
+
 def test_records_are_what_the_folders_hold(made, base, tmp_path):
   runner, workdir, _ = made
   found = collect.collect(SUITE, place(base), runner, workdir)

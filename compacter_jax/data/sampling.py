@@ -40,12 +40,12 @@ class Sample:
 
   def __post_init__(self):
     for field in 'max_train', 'max_validation', 'max_test', 'shots':
-      within(f'data.{field}', getattr(self, field), 0)
-    within('data.sample_seed', self.seed, AS_PUBLISHED, SEEDS - 1)
+      within(field, getattr(self, field), 0)
+    within('sample_seed', self.seed, AS_PUBLISHED, SEEDS - 1)
     if self.balanced and not self.max_train:
       raise ConfigError(
         'A balanced sample has no size.',
-        where='data.balanced',
+        where='balanced',
         expected='a number of training rows',
         got='data.max_train=0, which takes all',
         fix='--config.data.max_train=N',
@@ -54,7 +54,7 @@ class Sample:
       if self.shots and getattr(self, field):
         raise ConfigError(
           'Shots say already how many rows are taken.',
-          where=f'data.{field}',
+          where=field,
           expected=f'0 beside data.shots={self.shots}',
           got=str(getattr(self, field)),
         )
@@ -96,7 +96,7 @@ class Pool:
     if not self.classes:
       raise ConfigError(
         'The task has no labels to balance.',
-        where='data.balanced',
+        where='balanced',
         fix='--config.data.balanced=False',
       )
     shares = {label: n // self.classes + (label < n % self.classes) for label in self._every}
@@ -107,7 +107,7 @@ class Pool:
       most = self.classes * least + min(label for label in shares if counts[label] == least)
       raise DataError(
         f'Label {short[0]} has too few rows.',
-        where='data.balanced',
+        where='balanced',
         expected=f'{shares[short[0]]} of {n} rows',
         got=str(counts[short[0]]),
         fix=f'--config.data.max_train={most} is the most that works' if most else '',

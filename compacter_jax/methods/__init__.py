@@ -47,32 +47,34 @@ def load(name: str, **fields: Any) -> Method:
   Raises:
     ConfigError: no such method or field, or a value of the wrong type.
   """
-  return _built({'name': name, **fields})
+  return _built({'name': name, **fields}, name)
 
 
-def from_config(config: Mapping[str, Any]) -> Method:
+def from_config(config: Mapping[str, Any], where: str = 'method') -> Method:
   """A method from settings: {'name': 'compacter', 'n': 4}, or several of these by name: a chain.
+
+  where: the prefix of the names in messages.
 
   Raises:
     ConfigError: as `load`, or if the settings are neither.
   """
   if 'name' in config:
-    return _built(config)
+    return _built(config, where)
   for part, inner in config.items():
     if not isinstance(inner, Mapping) or 'name' not in inner:
       raise ConfigError(
         'This part of the method does not say which method it is.',
-        where=f'method.{part}',
+        where=f'{where}.{part}',
         expected=f'settings with a name out of {", ".join(names())}',
         got=repr(inner),
       )
-  return chain(**{str(part): _built(inner) for part, inner in config.items()})
+  return chain(**{str(part): _built(inner, f'{where}.{part}') for part, inner in config.items()})
 
 
-def _built(config: Mapping[str, Any]) -> Method:
+def _built(config: Mapping[str, Any], where: str) -> Method:
   rest = {field: value for field, value in config.items() if field != 'name'}
   name = str(config['name'])
-  return settings.build(method_class(name), rest, f'the method {name!r}')
+  return settings.build(method_class(name), rest, where)
 
 
 def to_config(method: Method) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
 
   place = Place(suite.model, flags.data_dir, flags.cache)
   runner = Runner(suite, place, flags.workdir, flags.known)
-  runner.begin()
+  runner.begin(wanted if flags.limit != 0 else lambda run: False)
   runner.work(wanted, flags.limit)
   if COST in flags.only:
     costs.measure(suite, place, flags.workdir, runner.known)

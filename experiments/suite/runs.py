@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import statistics
 import time
@@ -14,9 +15,9 @@ import jax
 import compacter_jax as cj
 from compacter_jax.errors import NumericsError, StorageError
 from compacter_jax.optim import Optim
-from experiments import finetune, folders, messages, schema
+from experiments import finetune, folders, messages, rows, schema
 from experiments.console import duration
-from experiments.inputs import Inputs, read_inputs
+from experiments.inputs import Inputs, read_inputs, read_model
 from experiments.suite import plan
 from experiments.suite.definition import Suite
 from experiments.suite.known import Curve, Known, read
@@ -41,17 +42,18 @@ class Runner:
     self._pace: dict[str, list[float]] = {}
     self.plan = Plan(suite, self.result)
 
-  def begin(self) -> None:
-    """Claims the folder and reads what others made.
+  def begin(self, wanted: Callable[[Run], bool] = lambda run: True) -> None:
+    """Reads what others made, checks the runs that are wanted, and claims the folder.
 
     Raises:
       StorageError: the folder is another suite's or on another T5.
-      DataError: so are the records of others.
+      DataError: so are the records of others; or the rows of a task cannot be had.
+      ConfigError: a method does not fit the T5.
     """
     _, frozen = cj.t5.load(self._place.model, 'float32')
     about = {'suite': self._suite.name, 'base': cj.fingerprint(frozen)}
     self.known = read(self._others, **about)
-    path = folders.make_folder(self._workdir) / 'suite.json'
+    path = self._workdir / 'suite.json'
     if path.exists() and (before := _read_json(path)) != about:
       wrong = [name for name in about if before.get(name) != about[name]]
       raise StorageError(
@@ -61,7 +63,21 @@ class Runner:
         got=', '.join(str(before.get(name)) for name in wrong),
         fix='take another --workdir',
       )
+    self._check(wanted)
+    folders.make_folder(self._workdir)
     folders.write_json(path, about)
+
+  def _check(self, wanted: Callable[[Run], bool]) -> None:
+    """Fits each method and reads the rows of each task that is still to do, ahead of its turn."""
+    suite, seen = self._suite, self.plan.runs()
+    for method, task in itertools.product(suite.methods, suite.tasks):
+      if self.plan.chosen(method, task) is None:  # its rate is not
+        seen.append(Run(plan.FINAL, method, task, suite.seeds[0], ()))
+    todo = [run for run in seen if wanted(run) and not self.result(run)]
+    for run in {run.method: run for run in todo}.values():
+      read_model(self.job(run))
+    for run in {run.task: run for run in todo}.values():
+      rows.read(self.job(run).data)
 
   def job(self, run: Run) -> schema.Job:
     """The run as a job."""

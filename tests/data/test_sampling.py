@@ -197,12 +197,12 @@ def test_shots_of_one_text_are_on_one_side_when_grouped():
 @pytest.mark.parametrize(
   ('sample', 'word'),
   [
-    ({'max_train': -1}, 'data.max_train'),
-    ({'max_validation': -1}, 'data.max_validation'),
-    ({'max_test': -1}, 'data.max_test'),
-    ({'shots': -1}, 'data.shots'),
-    ({'seed': -2}, 'data.sample_seed'),
-    ({'seed': 2**32}, 'data.sample_seed'),
+    ({'max_train': -1}, 'max_train'),
+    ({'max_validation': -1}, 'max_validation'),
+    ({'max_test': -1}, 'max_test'),
+    ({'shots': -1}, 'shots'),
+    ({'seed': -2}, 'sample_seed'),
+    ({'seed': 2**32}, 'sample_seed'),
     ({'balanced': True}, 'max_train=N'),
     ({'balanced': True, 'shots': 3}, 'max_train=N'),
     ({'shots': 3, 'max_train': 2}, 'Shots say already'),
