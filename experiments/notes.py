@@ -89,6 +89,19 @@ def closing(path: Path, error: object) -> Iterator[None]:
       raise
 
 
+def read_notes(folder: Path) -> list[dict[str, Any]]:
+  """What a run has noted so far; a last line that a crash cut off is left out.
+
+  Raises StorageError for a line that no run has written.
+  """
+  path = folder / LINES
+  lines = path.read_text().split('\n')[:-1] if path.exists() else []
+  try:
+    return [json.loads(line) for line in lines]
+  except ValueError as error:
+    raise StorageError('These notes are damaged.', where=str(path), got=str(error)) from error
+
+
 def kept(folder: Path, count: int, sha256: str = '') -> tuple[bytes, str]:
   """The first so many lines of metrics.jsonl, and what is wrong with them, '' for nothing."""
   path = folder / LINES

@@ -1,12 +1,10 @@
 """What a pretraining run leaves to look at: JSON lines, TensorBoard's files, and a picture."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from compacter_jax import tensor_file
-from compacter_jax.errors import StorageError
-from experiments.notes import LINES, Notes, closing
+from experiments.notes import Notes, closing, read_notes
 
 
 class Log(Notes):
@@ -44,19 +42,6 @@ class Log(Notes):
     if self._board:
       with closing(self._events, error[0]):
         self._board.close()
-
-
-def read_notes(folder: Path) -> list[dict[str, Any]]:
-  """What a run has noted so far; a last line that a crash cut off is left out.
-
-  Raises StorageError for a line that no run has written.
-  """
-  path = folder / LINES
-  lines = path.read_text().split('\n')[:-1] if path.exists() else []
-  try:
-    return [json.loads(line) for line in lines]
-  except ValueError as error:
-    raise StorageError('These notes are damaged.', where=str(path), got=str(error)) from error
 
 
 def plot_loss(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Lines that a disk does not take end a run with what is wrong with it."""
+"""Lines that a disk does not take end a run with what is wrong with it; others are read again."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import os
 import pytest
 
 from compacter_jax.errors import StorageError
-from experiments.notes import LINES, Notes
+from experiments.notes import LINES, Notes, read_notes
 
 
 def full(folder):
@@ -42,3 +42,12 @@ def test_closing_hides_no_error(tmp_path):
 def test_what_only_closing_tells_is_told(tmp_path):
   with pytest.raises(StorageError, match='No space left'), full(tmp_path) as notes:
     notes._file.write('a line that nothing flushed')
+
+
+def test_lines_that_a_crash_cut_off_are_left_out(tmp_path):
+  assert read_notes(tmp_path) == []
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n{"step": 2}\n{"st')
+  assert read_notes(tmp_path) == [{'step': 1}, {'step': 2}]
+  (tmp_path / 'metrics.jsonl').write_text('{"st\n{"step": 2}\n')
+  with pytest.raises(StorageError, match='metrics.jsonl'):
+    read_notes(tmp_path)

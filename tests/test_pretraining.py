@@ -611,12 +611,3 @@ def test_a_dev_loss_that_is_not_finite_is_an_error():
   loss = lambda tuned, frozen, batch: (np.float32('inf'), 4)
   with pytest.raises(NumericsError, match='dev loss'):
     pretraining.dev_loss(loss, {}, [{'source': np.zeros((1, 1))}])
-
-
-def test_lines_that_a_crash_cut_off_are_left_out(tmp_path):
-  assert pretraining_log.read_notes(tmp_path) == []
-  (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n{"step": 2}\n{"st')
-  assert pretraining_log.read_notes(tmp_path) == [{'step': 1}, {'step': 2}]
-  (tmp_path / 'metrics.jsonl').write_text('{"st\n{"step": 2}\n')
-  with pytest.raises(StorageError, match='metrics.jsonl'):
-    pretraining_log.read_notes(tmp_path)
