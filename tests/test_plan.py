@@ -203,18 +203,19 @@ def test_what_cannot_be_is_told_with_what_can(which):
   assert re.search(told, str(caught.value))
 
 
+@pytest.mark.parametrize('bound', [search.MOST, 100])
 @pytest.mark.parametrize('most', [0, 3, 4, 7, 24, 90, 10**9])
 @pytest.mark.parametrize('start', [4, 8, 32, 96])
-def test_rows_are_doubled_and_halved_while_they_fit(most, start):
+def test_rows_are_doubled_and_halved_while_they_fit(most, start, bound):
   tried = []
 
   def fits(rows):
     tried.append(rows)
     return rows <= most
 
-  found = search.doubled(fits, start, 4)
+  found = search.doubled(fits, start, 4, bound)
   every = {start << k for k in range(20)} | {start >> k for k in range(7) if start % 2**k == 0}
-  every = {rows for rows in every if rows % 4 == 0 and rows <= search.MOST}
+  every = {rows for rows in every if rows % 4 == 0 and rows <= bound}
   assert found == max((rows for rows in every if rows <= most), default=0)
   assert len(tried) == len(set(tried)) and set(tried) <= every
 

@@ -21,6 +21,7 @@ from experiments.plan.topology import Topology
 SOURCE, TARGET = 512, 64
 TENSOR = 1, 4, 8  # ways to split a matrix that are tried
 PER_CHIP = 8, 1  # rows of a step for which a mesh is chosen, the first that fits
+MOST = 128  # rows a chip that are tried: more are of no use, and take long to compile
 
 
 def piece(
@@ -47,9 +48,10 @@ def piece(
     if not held.fits:
       mesh, held = min(tried, key=lambda one: one[1].total)
       return {'estimate': _told(mesh, held), 'tried': [_told(*each) for each in tried]}
-    start = _guess(held, start)
+    start = min(_guess(held, start), MOST * chips)
   programs = fit.programs(mesh)
-  rows = batch or search.doubled(lambda r: fit.memory(mesh, r).fits, start, programs.unit)
+  fits = lambda rows: fit.memory(mesh, rows).fits
+  rows = batch or search.doubled(fits, start, programs.unit, MOST * chips)
   true = functools.partial(estimate, topology=found, told=_tell)
   rows = rows or programs.unit  # where none fit, that is told of the fewest
   best = true(programs.step(rows, SOURCE, TARGET))

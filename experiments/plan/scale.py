@@ -7,8 +7,8 @@ Each T5 x method x slice is a piece: a file in W that is not made again, so that
 stopped at any time. Weights and activations are bfloat16, layers are computed again in the backward
 pass (remat full), sources have 512 ids and targets 64. The mesh is the first that fits 8 rows a
 chip, or 1 where none does: weights on every chip, weights split over all, then matrices split as
-well. Its rows are doubled while they fit. Where the T5 is frozen all methods take the mesh of the
-first of them. --batch takes that batch and looks for none.
+well. Its rows are doubled while they fit, to 128 a chip. Where the T5 is frozen all methods take
+the mesh of the first of them. --batch takes that batch and looks for none.
 """
 
 import argparse
@@ -112,18 +112,19 @@ def page(text: str) -> str:
   """The whole page."""
   from experiments.plan import pieces
 
-  most, least = pieces.PER_CHIP
+  (each, least), most = pieces.PER_CHIP, pieces.MOST
   source, target = pieces.SOURCE, pieces.TARGET
   return f"""# Scale
 
 Which T5s can be trained on which TPU slices, as the TPUs' own compiler has it: nothing here was run
 on a TPU. Written by `python -m experiments.plan.scale --workdir=W --write=docs/scale.md`; weights
 and activations in bfloat16, `remat=full`, sources of {source} ids and targets of {target}, AdamW.
-The mesh is data x fsdp x tensor, the first that fits {most} rows a chip, or {least} where none
+The mesh is data x fsdp x tensor, the first that fits {each} rows a chip, or {least} where none
 does: weights on every chip, split over all, then matrices split as well. Where the T5 is frozen,
-all methods take that of adapter. Rows are the most of {least}, 2, 4, 8 and so on a chip that fit;
-up to twice as many may. The floor is the largest of three: products at the chip's peak, traffic
-with its memory, what it sends to others. A real step takes longer.
+all methods take that of adapter. Rows are the most of {least}, 2, 4, 8 and so on to {most} a chip
+that fit; where they are fewer than {most} up to twice as many may. The floor is the largest of
+three: products at the chip's peak, traffic with its memory, what it sends to others. A real step
+takes longer.
 
 {text}
 """

@@ -41,14 +41,14 @@ def _meets(seen: dict[int, int], limit: int, last: int) -> int:
   return int(a + (limit - seen[a]) / slope) if slope > 0 else last * 2
 
 
-def doubled(fits: Callable[[int], bool], start: int, unit: int) -> int:
+def doubled(fits: Callable[[int], bool], start: int, unit: int, most: int = MOST) -> int:
   """The largest of start, twice, four times, half of it and so on that fits; 0 if none does.
 
-  unit: all of them are multiples of it.
+  unit: all of them are multiples of it. most: no more is tried.
   """
   rows = start
   if fits(rows):
-    while 2 * rows <= MOST and fits(2 * rows):
+    while 2 * rows <= most and fits(2 * rows):
       rows *= 2
     return rows
   while rows % (2 * unit) == 0:
