@@ -1,5 +1,7 @@
 """What is trained, scored on the rows of a run."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable
 
@@ -38,11 +40,12 @@ class Evaluation:
     task, predictions = self._predict(tuned, part)
     return evaluate.score(task, predictions, self._inputs.splits[part])
 
-  def report(self, tuned: Tuned, part: str) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """The scores and their intervals, of the same outputs."""
+  def report(self, tuned: Tuned, part: str) -> tuple[dict[str, float], dict[str, list[float]], str]:
+    """The scores, their intervals, and the SHA-256 of the outputs that both are of."""
     task, predictions = self._predict(tuned, part)
     args = task, predictions, self._inputs.splits[part]
-    return evaluate.score(*args), evaluate.interval(*args)
+    texts = hashlib.sha256(json.dumps(predictions).encode()).hexdigest()
+    return evaluate.score(*args), evaluate.interval(*args), texts
 
   def _predict(self, tuned: Tuned, part: str) -> tuple[data.Task, list[str]]:
     split = self._inputs.splits[part]

@@ -130,10 +130,10 @@ class Finetuning:
     self._training.run(self, step, state, self._frozen, self._placement, first)
     best, trained = sharding.fetch(self._best), time.perf_counter()
     self._console.close()
-    scores, intervals = {}, {}
+    scores, intervals, answers = {}, {}, {}
     for part in 'validation', 'test':
       with self._training.until_asked(total):
-        scores[part], intervals[part] = self._evaluation.report(best, part)
+        scores[part], intervals[part], answers[part] = self._evaluation.report(best, part)
     seconds = {'train': trained - begin, 'evaluate': time.perf_counter() - trained}
     speeds = [each.examples_per_second for each in self._training.history]
     waited = [each.waited for each in self._training.history]
@@ -142,6 +142,7 @@ class Finetuning:
       'identity': self._identity,
       **scores,
       'intervals': intervals,
+      'answers': answers,  # hashes of all texts, by which runs that went alike are told
       **about(job, inputs),
       'splits': inputs.drawn,
       'bad_rows': inputs.bad_rows,

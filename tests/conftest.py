@@ -89,6 +89,14 @@ def caches(tmp_path_factory):
     yield
 
 
+@pytest.fixture(scope='module')
+def checkpoints_stay():
+  """Those of runs that have ended, so that their last states can be compared."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr('experiments.leftovers.clear', lambda folder: None)
+    yield
+
+
 @pytest.fixture(scope='session')
 def base(tmp_path_factory):
   """A small T5 with the shipped vocabulary, in Hugging Face's format."""

@@ -10,7 +10,7 @@ import time
 from compacter_jax import tensor_file
 from experiments import schema
 from experiments.configs import HERE, read_config
-from experiments.soak.runs import ROOT, SPEEDS
+from experiments.soak.runs import ROOT, SAME, SPEEDS, last_state
 
 CONFIG = HERE / 'compacter.py'
 CHANGES = {
@@ -52,15 +52,17 @@ def results(folder):
 
 
 def assert_same(folder, whole):
+  """Two runs that went alike, to the bit."""
   assert notes(folder) == notes(whole)
   arrays = [adapter(each) for each in (folder, whole)]
   assert arrays[0].keys() == arrays[1].keys()
   for name in arrays[0]:
     assert arrays[0][name].tobytes() == arrays[1][name].tobytes(), name
   told = [results(each) for each in (folder, whole)]
-  for name in 'validation', 'test', 'intervals', 'position':
+  for name in SAME:
     assert told[0][name] == told[1][name]
-  assert not (folder / 'checkpoints').exists()
+  # Of runs whose checkpoints stay (`checkpoints_stay`), the state behind the last step.
+  assert last_state(folder / 'checkpoints') == last_state(whole / 'checkpoints')
 
 
 class Command:

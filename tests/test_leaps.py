@@ -15,7 +15,7 @@ from experiments.preemption import Preemption
 from tests.conftest import save_small
 from tests.runs import assert_same, job, notes
 
-pytestmark = pytest.mark.usefixtures('standard_promotion')
+pytestmark = pytest.mark.usefixtures('standard_promotion', 'checkpoints_stay')
 STEPS = 20
 
 

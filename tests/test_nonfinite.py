@@ -18,7 +18,7 @@ from experiments.preemption import Preemption
 from tests.conftest import save_small
 from tests.test_resume import assert_same, job, notes
 
-pytestmark = pytest.mark.usefixtures('standard_promotion')
+pytestmark = pytest.mark.usefixtures('standard_promotion', 'checkpoints_stay')
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def bad_steps(base, poisoned):
 
 
 @pytest.fixture(scope='module')
-def whole(base, poisoned, tmp_path_factory):
+def whole(base, poisoned, tmp_path_factory, checkpoints_stay):
   """The folder of a run that left such steps out and that nothing interrupted."""
   out = tmp_path_factory.mktemp('whole') / 'w'
   with jax.numpy_dtype_promotion('standard'):

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -28,7 +29,7 @@ from experiments.preemption import Preemption
 from experiments.soak.runs import save_base
 from tests.runs import CHANGES, CONFIG, Command, assert_same, job, notes
 
-pytestmark = pytest.mark.usefixtures('standard_promotion')
+pytestmark = pytest.mark.usefixtures('standard_promotion', 'checkpoints_stay')
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +43,7 @@ def inputs(base):
 
 
 @pytest.fixture(scope='module')
-def whole(base, inputs, tmp_path_factory):
+def whole(base, inputs, tmp_path_factory, checkpoints_stay):
   """The folder of a run that nothing interrupted."""
   out = tmp_path_factory.mktemp('whole') / 'w'
   with jax.numpy_dtype_promotion('standard'):
@@ -186,12 +187,13 @@ def test_asked_in_an_evaluation_it_does_not_finish_it(base, inputs, whole, tmp_p
   assert_same(tmp_path / 'w', whole)
 
 
-def test_a_run_that_has_ended_does_nothing(base, inputs, whole, monkeypatch):
-  before = {path: path.stat().st_mtime_ns for path in whole.rglob('*')}
+def test_a_run_that_has_ended_does_nothing(base, inputs, whole, tmp_path, monkeypatch):
+  out = shutil.copytree(whole, tmp_path / 'w', ignore=shutil.ignore_patterns('checkpoints'))
+  before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
   monkeypatch.setattr(train.Loop, 'run', lambda *_: pytest.fail('trained'))
-  results = finetune.run(job(base), inputs, whole, quiet=True)
-  assert results == json.loads((whole / 'results.json').read_text())
-  assert before == {path: path.stat().st_mtime_ns for path in whole.rglob('*')}
+  results = finetune.run(job(base), inputs, out, quiet=True)
+  assert results == json.loads((out / 'results.json').read_text())
+  assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*')}
 
 
 def test_a_run_that_has_ended_was_of_its_own_weights_and_answers(base, inputs, whole):
@@ -392,7 +394,8 @@ def test_steps_that_are_not_finite_are_not_saved(base, inputs, tmp_path):
 def test_signals_end_a_process_with_everything_saved(base, tmp_path):
   """A real one: SIGTERM ends it within seconds, SIGKILL at any time, and it goes on from both."""
   changes = CHANGES | {'model': base, 'steps': 60}
-  begin = lambda name, n: Command(changes, tmp_path / name, tmp_path / f'{name}{n}.log')
+  kept = '-m', 'experiments.soak.keeping'
+  begin = lambda name, n: Command(changes, tmp_path / name, tmp_path / f'{name}{n}.log', kept)
   whole = begin('whole', 1)
   asked = begin('w', 1)
   asked.until(r'^step 1\d/60')

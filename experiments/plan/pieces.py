@@ -21,6 +21,7 @@ from experiments.plan.topology import Topology
 SOURCE, TARGET = 512, 64
 TENSOR = 1, 4, 8  # ways to split a matrix that are tried
 PER_CHIP = 8, 1  # rows of a step for which a mesh is chosen, the first that fits
+SURELY = 1.25  # times the memory there is, which an estimate is never wrong by
 MOST = 128  # rows a chip that are tried: more are of no use, and take long to compile
 
 
@@ -49,10 +50,13 @@ def piece(
       mesh, held = min(tried, key=lambda one: one[1].total)
       return {'estimate': _told(mesh, held), 'tried': [_told(*each) for each in tried]}
     start = min(_guess(held, start), MOST * chips)
-  programs = fit.programs(mesh)
-  fits = lambda rows: fit.memory(mesh, rows).fits
-  rows = batch or search.doubled(fits, start, programs.unit, MOST * chips)
+  programs, most = fit.programs(mesh), MOST * chips
   true = functools.partial(estimate, topology=found, told=_tell)
+  if near and not batch:  # as many rows fit as did there, most often
+    best = true(programs.step(start, SOURCE, TARGET))
+    if best.memory.fits and (2 * start > most or _overfull(best.memory)):
+      return {'estimate': best.as_json(), 'tried': []}
+  rows = batch or search.doubled(functools.partial(fit.fits, mesh), start, programs.unit, most)
   rows = rows or programs.unit  # where none fit, that is told of the fewest
   best = true(programs.step(rows, SOURCE, TARGET))
   while not best.memory.fits and not batch and rows % (2 * programs.unit) == 0:
@@ -77,6 +81,7 @@ class _Fit:
   def __init__(self, model: str, config: str, found: Topology):
     self._model, self._config, self._found = model, config, found
     self._programs: dict[schema.Mesh, Programs] = {}
+    self._held: dict[tuple[schema.Mesh, int], Memory] = {}
 
   def programs(self, mesh: schema.Mesh) -> Programs:
     if mesh not in self._programs:
@@ -88,7 +93,13 @@ class _Fit:
   def memory(self, mesh: schema.Mesh, rows: int) -> Memory:
     _tell(f'{mesh.data} x {mesh.fsdp} x {mesh.tensor}, {rows} rows')
     program = self.programs(mesh).step(rows, SOURCE, TARGET)
-    return compiled(program, self._found.chip.usable, quick=True)[0]
+    held = compiled(program, self._found.chip.usable, quick=True)[0]
+    self._held[mesh, rows] = held
+    return held
+
+  def fits(self, mesh: schema.Mesh, rows: int) -> bool:
+    half = self._held.get((mesh, rows // 2))
+    return not (half and _overfull(half)) and self.memory(mesh, rows).fits
 
 
 def _first(
@@ -115,9 +126,20 @@ def _guess(held: Memory, rows: int) -> int:
   """Rows that may fit, a power of two times those that do, as if memory grew evenly with them."""
   if held.limit is None:
     raise ConfigError('How much memory a device has is not known.', where='topology')
-  fixed = sum(size for name, size in held.groups.items() if name != 'batch')
+  fixed = _fixed(held)
   times = (held.limit - fixed) // max(held.total - fixed, 1)
   return min(rows << max(times.bit_length() - 1, 0), search.MOST)
+
+
+def _overfull(held: Memory) -> bool:
+  """Whether twice the rows would not fit by far, which the compiler takes longest to find."""
+  twice = 2 * held.total - _fixed(held)
+  return held.limit is not None and twice > SURELY * held.limit
+
+
+def _fixed(held: Memory) -> int:
+  """Bytes that do not grow with the rows."""
+  return sum(size for name, size in held.groups.items() if name != 'batch')
 
 
 def _settings(model: str, config: str) -> dict[str, Any]:

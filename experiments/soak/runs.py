@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from compacter_jax import adapter_file, t5
+from compacter_jax.checkpoints import arrays, layout, manifest
 from experiments import folders, notes
 from experiments.configs import HERE
 
 ROOT = Path(__file__).parents[2]
 # Differ from run to run whatever happens.
 SPEEDS = 'examples_per_second', 'seconds_per_step', 'waited'
-SAME = 'validation', 'test', 'intervals', 'position'
+SAME = 'validation', 'test', 'intervals', 'answers', 'position'
 SETTINGS = {
   'data.task': 'quickstart',
   'data.max_train': 60,  # so that a batch runs over the border of an epoch
@@ -49,6 +51,15 @@ def save_base(folder: Path) -> Path:
   return folder
 
 
+def last_state(checkpoints: Path) -> dict[str, bytes]:
+  """The arrays of the newest checkpoint by path, the optimizer's too, to the bit."""
+  step = checkpoints / str(max(layout.look(checkpoints).steps))
+  tree = manifest.read(step / manifest.NAME).tree
+  like = [jax.ShapeDtypeStruct(tuple(shape), dtype) for _, shape, dtype in tree]
+  found = arrays.read(step / layout.ARRAYS, range(len(like)), like)
+  return {path: np.asarray(array).tobytes() for (path, _, _), array in zip(tree, found)}
+
+
 @dataclasses.dataclass
 class Start:
   """One start of the command, which appends what it says to a file.
@@ -65,7 +76,7 @@ class Start:
   def of(cls, method: str, base: Path, out: Path, cache: Path) -> 'Start':
     """Starts the run of a method's config in the folder `out`, whose log lies beside it."""
     given = SETTINGS | OF_METHODS.get(method, {}) | {'model': base}
-    args = [sys.executable, '-m', 'experiments.run', f'--config={HERE / method}.py']
+    args = [sys.executable, '-m', 'experiments.soak.keeping', f'--config={HERE / method}.py']
     args += [*(f'--config.{name}={value}' for name, value in given.items()), f'--workdir={out}']
     own = {
       'PYTHONPATH': str(ROOT),
@@ -99,11 +110,13 @@ class Left:
 
   Attributes:
     notes: the lines of metrics.jsonl but for speeds. arrays: the adapter's bytes. told: results.
+    state: see `last_state`.
   """
 
   notes: list[dict[str, Any]]
   arrays: bytes
   told: dict[str, Any]
+  state: dict[str, bytes]
 
   @classmethod
   def by(cls, folder: Path) -> 'Left':
@@ -111,8 +124,9 @@ class Left:
     lines = map(json.loads, (folder / notes.LINES).read_text().splitlines())
     rows = [{k: v for k, v in line.items() if k not in SPEEDS} for line in lines]
     told = json.loads((folder / folders.RESULTS).read_text())
-    arrays = (folder / folders.ADAPTER / adapter_file.ARRAYS).read_bytes()
-    return cls(rows, arrays, {name: told[name] for name in SAME})
+    adapter = (folder / folders.ADAPTER / adapter_file.ARRAYS).read_bytes()
+    state = last_state(folder / folders.CHECKPOINTS)
+    return cls(rows, adapter, {name: told[name] for name in SAME}, state)
 
   def lost_and_twice(self, whole: 'Left') -> tuple[int, int]:
     """Examples whose step this run has not noted, and those whose step it has noted again."""

@@ -180,7 +180,7 @@ class Trial:
     left, whole = Left.by(self._out), self._whole.left
     lost, twice = left.lost_and_twice(whole)
     self.tally.lost, self.tally.twice = lost, twice
-    parts = 'notes', 'arrays', 'told'
+    parts = 'notes', 'arrays', 'told', 'state'
     differs = [name for name in parts if getattr(left, name) != getattr(whole, name)]
     silent = [f'{self._out}: other {name}' for name in differs]
     silent += [f'{self._out}: damage of step {step} was not seen' for step in self._damaged]
