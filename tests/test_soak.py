@@ -1,5 +1,6 @@
 """Runs that are killed at random moments lose nothing; and a soak sees what it is there to see."""
 
+import dataclasses
 import json
 import random
 import signal
@@ -18,7 +19,7 @@ from experiments.soak.tally import Tally
 from tests.checkpoints.states import save
 
 NOTES = [{'step': step, 'loss': 1 / step} for step in range(1, 6)]
-WHOLE = Left(NOTES, b'arrays', {'test': 90.0})
+WHOLE = Left(NOTES, b'arrays', {'test': 90.0}, {'optimizer': b'bits'})
 
 
 def test_random_kills_lose_nothing(tmp_path):
@@ -51,19 +52,20 @@ def test_a_run_that_is_the_same_is_well(tmp_path, monkeypatch):
   'notes, lost, twice', [(NOTES[:2] + NOTES[3:], 8, 0), (NOTES + NOTES[-2:], 0, 16)]
 )
 def test_lost_and_repeated_examples_are_counted(notes, lost, twice, tmp_path, monkeypatch):
-  tally = compared(Left(notes, WHOLE.arrays, WHOLE.told), tmp_path, monkeypatch)
+  tally = compared(dataclasses.replace(WHOLE, notes=notes), tmp_path, monkeypatch)
   assert (tally.lost, tally.twice, tally.silent) == (lost, twice, 1)
 
 
 @pytest.mark.parametrize(
-  'left, told',
+  'changes, told',
   [
-    (Left(NOTES, b'arrayz', WHOLE.told), 'other arrays'),
-    (Left(NOTES, WHOLE.arrays, {'test': 91.0}), 'other told'),
+    ({'arrays': b'arrayz'}, 'other arrays'),
+    ({'told': {'test': 91.0}}, 'other told'),
+    ({'state': {'optimizer': b'bitz'}}, 'other state'),
   ],
 )
-def test_other_bits_are_silent_corruption(left, told, tmp_path, monkeypatch):
-  tally = compared(left, tmp_path, monkeypatch)
+def test_other_bits_are_silent_corruption(changes, told, tmp_path, monkeypatch):
+  tally = compared(dataclasses.replace(WHOLE, **changes), tmp_path, monkeypatch)
   assert tally.silent == 1 and told in tally.faults[0]
 
 
