@@ -276,7 +276,7 @@ class Checkpoints:
         shutil.rmtree(draft, ignore_errors=True)
       if isinstance(error, CompacterError) or not isinstance(error, Exception):
         raise
-      told = str(error).partition(' [tensorstore_spec')[0][:500]
+      told = str(error).partition(' [tensorstore_spec')[0][-500:]  # the cause is told last
       free = room.free(self._folder)
       found = 'unknown' if free is None else f'{free:,}'
       raise StorageError(
