@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 import compacter_jax as cj
 from compacter_jax import nonfinite, optim, sharding, train
 from compacter_jax.adapter_file import ARRAYS, DESCRIPTION
-from compacter_jax.checkpoints import Checkpoints, processes
+from compacter_jax.checkpoints import Checkpoints, manifest, processes
 from compacter_jax.data.pipeline import Batch
 from compacter_jax.method import Tuned
 from compacter_jax.model import Model, abstract
@@ -177,7 +177,7 @@ class Finetuning:
   def _begin(self) -> tuple[train.State, int]:
     """Where the run stands, and behind how many steps: at its newest checkpoint, or at none."""
     placement, optimizer = self._placement, optim.build(self._job.optim, self._total)
-    self._best_score: float | None = None  # before the first look
+    self._best_score: float | None = None  # before the first look that gave a number
     self._best: Tuned
     # Nothing is made to read into: where all weights train, a run would never need more.
     like = placement.like(optimizer)
@@ -217,9 +217,10 @@ class Finetuning:
     scores = self._evaluation.score(state.tuned, 'validation')
     notes.add(step=step, validation=scores)
     self._console.say(f'step {step}: validation {told(scores)}')
-    # The first evaluation counts even if it is the worst possible, or no number.
-    if self._best_score is None or scores['average'] > self._best_score:
-      self._best, self._best_score = copied(state.tuned), scores['average']
+    score, best = manifest.comparable(scores['average']), self._best_score
+    # The first one counts even if it is the worst possible; where none is a number, the last.
+    if best is None or (score is not None and score > best):
+      self._best, self._best_score = copied(state.tuned), score
 
   def kept(self, state: train.State, step: int) -> tuple[Any, dict[str, Any]]:
     """See `training.Own`."""

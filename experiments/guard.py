@@ -1,5 +1,7 @@
 """How every command of this package ends when a user's mistake ends it."""
 
+import contextlib
+import faulthandler
 import os
 import sys
 from collections.abc import Callable
@@ -25,8 +27,14 @@ def guarded(work: Callable[[], None]) -> None:
     sys.exit(BROKEN_PIPE)
 
 
-def end(error: CompacterError) -> NoReturn:
-  """Ends the process at once, from any thread, whatever the others wait for."""
+def end(error: CompacterError, stacks: bool = False) -> NoReturn:
+  """Ends the process at once, from any thread, whatever the others wait for.
+
+  stacks: tells first what that is: those of all threads, on stderr.
+  """
+  if stacks:
+    with contextlib.suppress(Exception):  # a stderr that is no file, as that of a notebook
+      faulthandler.dump_traceback(sys.stderr, all_threads=True)
   _tell(error)
   sys.stdout.flush()
   sys.stderr.flush()

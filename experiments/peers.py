@@ -112,7 +112,8 @@ class Peers:
         self._silent[process] += passed
       failed += passed if self._failures() else 0.0
       if self._left is None and (error := self._lost(failed > GRACE)):
-        guard.end(error)
+        # One that failed by itself has told why; else it shows where this one waited.
+        guard.end(error, stacks=failed <= GRACE)
 
   def _lost(self, failed: bool) -> PeerError | None:
     """What is told of those that are lost."""

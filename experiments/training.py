@@ -188,8 +188,10 @@ class Training:
       for start, until, due in train.stops(first, spans.total, spans.evaluate, spans.save):
         self._stragglers.begin(start)
         state, came = loop.run(state, start, until, self._asked_before(start))
+        jax.block_until_ready(state)  # of the last steps, too, it is seen that they hang
+        slow = self._stragglers.found(came)
         guards.watchdog.rest()
-        if slow := self._stragglers.found(came):
+        if slow:
           console.say(f'note: {slow}')
         if came < until:
           save(came)
@@ -202,7 +204,7 @@ class Training:
   def between(self, shape: tuple[int, ...]) -> None:
     """Before each batch of an evaluation.  Raises Asked."""
     self._guards.watchdog.rest()
-    if self._guards.preemption(self._at):
+    if self._asked(self._at):
       raise Asked
     self._guards.watchdog.begin('batch of an evaluation', shape)
 
@@ -221,7 +223,11 @@ class Training:
   def _asked_before(self, start: int) -> Callable[[], bool]:
     """Whether the run is to end before the next step, step by step."""
     steps = itertools.count(start)
-    return lambda: self._guards.preemption(next(steps))
+    return lambda: self._asked(next(steps))
+
+  def _asked(self, step: int) -> bool:
+    self._guards.checkpoints.look()  # a disk that is full ends the run now, not at the next save
+    return self._guards.preemption(step)
 
   def _leave(self, step: int) -> None:
     self._guards.checkpoints.wait()

@@ -1,9 +1,7 @@
 """Work that never ends ends the process: a step, or a batch of an evaluation, that hangs."""
 
 import contextlib
-import faulthandler
 import statistics
-import sys
 import threading
 import time
 from collections import deque
@@ -95,8 +93,7 @@ class Watchdog:
         late = self._late()
       before = now
       if late:
-        faulthandler.dump_traceback(sys.stderr, all_threads=True)
-        guard.end(late)
+        guard.end(late, stacks=True)
 
   def _late(self) -> PeerError | None:
     if self._kind is None or not self._limited:

@@ -4,6 +4,8 @@ import gc
 import itertools
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -103,6 +105,19 @@ def base(tmp_path_factory):
   sizes = {'d_model': 32, 'd_kv': 8, 'd_ff': 16, 'heads': 2}
   cfg = t5.Config(vocab=8_192, encoder_layers=1, decoder_layers=1, **sizes)
   return save_small(tmp_path_factory.mktemp('base'), cfg)
+
+
+@pytest.fixture(scope='session')
+def shim(tmp_path_factory):
+  """The library of `checkpoints/crashfs.c`, which makes a disk fail, to load before a program."""
+  compiler = shutil.which('cc')
+  if not compiler or not sys.platform.startswith('linux'):
+    pytest.skip('calls of the file system are cut off with a C compiler on Linux only')
+  library = tmp_path_factory.mktemp('shim') / 'crashfs.so'
+  source = Path(__file__).parent / 'checkpoints/crashfs.c'
+  flags = ['-shared', '-fPIC', '-O1', '-o', str(library)]
+  subprocess.run([compiler, *flags, str(source), '-ldl'], check=True)
+  return library
 
 
 @pytest.fixture

@@ -98,6 +98,10 @@ class Command:
     finally:
       self.kill()
 
+  def since(self, mark):
+    """Seconds from a time of the clock that it told behind such words."""
+    return time.time() - float(re.search(rf'^{mark} (\S+)', self.told(), re.MULTILINE)[1])
+
   def kill(self):
     self._process.kill()
     self._process.wait()

@@ -25,6 +25,7 @@ from tests import runs
 from tests.conftest import save_small
 
 CONFIGS = {path.stem: path for path in config_files()}
+NAN = float('nan')
 
 
 pytestmark = pytest.mark.usefixtures('standard_promotion')
@@ -109,9 +110,13 @@ def test_what_needs_no_rows_is_told_before_any_is_read(base, changes, told):
     read_inputs(runs.job(base, **settings | changes))
 
 
-def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):
-  scores = iter([50.0, 90.0, float('nan'), 10.0])
-  seen = []
+@pytest.mark.parametrize(
+  ('scores', 'best'),
+  [([50.0, 90.0, NAN, 10.0], 1), ([NAN, float('inf'), 10.0, NAN], 2), ([NAN] * 4, 3)],
+)
+def test_the_best_arrays_are_kept(scores, best, base, tmp_path, monkeypatch):
+  """Those of the best number; where there is none, the last."""
+  scores, seen = iter(scores), []
 
   def scored(self, tuned, part):
     seen.append(jax.tree.map(np.array, tuned))
@@ -126,7 +131,7 @@ def test_the_best_arrays_are_kept(base, tmp_path, monkeypatch):
     all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(each)))
     for each in seen[:4]
   ]
-  assert same == [False, True, False, False]
+  assert same == [step == best for step in range(4)]
 
 
 def test_scores_are_told_with_their_intervals():

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from compacter_jax import t5
-from compacter_jax.checkpoints import manifest
+from compacter_jax.checkpoints import manifest, verify
 from experiments import finetune, pretraining, pretraining_job, schema
 from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
@@ -31,6 +31,7 @@ from pathlib import Path
 from compacter_jax import evaluate
 from experiments import commandline, run
 from experiments.preemption import Preemption
+from experiments.watchdog import Watchdog
 
 plan, log, out = json.loads(os.environ['PLAN']), Path(os.environ['LOG']), os.environ['OUT']
 real_look, real_predict, looks, written = Preemption.__call__, evaluate.predict, [], []
@@ -39,9 +40,14 @@ def look(self, step):
   looks.append(step)
   time.sleep(plan.get('slow', 0))
   if len(looks) == plan['look']:
+    print('signal', time.time(), flush=True)
     os.kill(os.getpid(), plan['signal'])
     while plan['signal'] == signal.SIGTERM and 'SIGTERM caught' not in log.read_text():
       time.sleep(0.05)  # JAX looks for it once a second
+  if len(looks) == plan.get('asleep'):
+    Watchdog._late = lambda self: None  # so that the others see it before this one does
+    print('asleep', time.time(), flush=True)
+    time.sleep(10**6)
   return real_look(self, step)
 
 def predict(*args):
@@ -55,10 +61,15 @@ def audit(event, args):
       print('wrote', args[0], flush=True)
 
 def full(*args, **kwargs):
+  saves.append(1)
+  if len(saves) < plan['full']:
+    return real_commit(*args, **kwargs)
+  print('full', time.time(), flush=True)
   raise OSError(28, 'No space left on device')
 
 if plan.get('full'):
   from orbax.checkpoint._src.checkpointers import async_checkpointer
+  saves, real_commit = [], async_checkpointer._background_wait_for_commit_futures
   async_checkpointer._background_wait_for_commit_futures = full
 Preemption.__call__, evaluate.predict = look, predict
 sys.addaudithook(audit)
@@ -77,6 +88,9 @@ PRETRAIN = HERE / 'pretrain_nano.py'
 HEARTBEAT = 5
 SHAPE = {'d_model': 16, 'd_kv': 4, 'd_ff': 24, 'heads': 2, 'encoder_layers': 1, 'decoder_layers': 1}
 NEVER = {'look': 0, 'signal': 0}
+SOON = 10  # seconds from a signal or an error to the end: five and a step, where nothing else runs
+# Stacks of all threads, among them the main one's, which is in a step.
+WAITED = re.compile(r'Thread 0x[^$]*training.py", line \d+ in run[^$]*PeerError')
 
 
 pytestmark = pytest.mark.usefixtures('standard_promotion')
@@ -200,6 +214,7 @@ def test_no_end_of_a_process_loses_work(place, one):
   asked = {'look': 10, 'signal': term}
   with Pair(place, out, 'asked', (NEVER, asked)) as (first, second):
     assert [first.ended(), second.ended()] == [75, 75], first.told() + second.told()
+    assert second.since('signal') < SOON
   for each in first, second:
     assert 'step 8 of 24' in each.told()
   assert not any('validation' in note for note in notes(out))
@@ -211,19 +226,24 @@ def test_no_end_of_a_process_loses_work(place, one):
     assert second.ended() == -kill, second.told()
     gone = time.monotonic()
     assert first.ended() == 8, first.told()
-    assert time.monotonic() - gone < 6 * HEARTBEAT  # 2 on a machine that is not busy
+    assert time.monotonic() - gone < HEARTBEAT + 5
     assert 'going on from step 8' in first.told()
     assert re.search(r'PeerError.*\n  where: process 1 \(', first.told()), first.told()
 
   with Pair(place, out, 'coordinator', (lost, NEVER)) as (first, second):
     assert first.ended() == -kill, first.told()
+    gone = time.monotonic()
     assert second.ended() == 8, second.told()
+    assert time.monotonic() - gone < HEARTBEAT + 5
     assert re.search(r'PeerError.*\n  where: process 0 \(', second.told()), second.told()
 
   stuck = {'look': 4, 'signal': stop}
   with Pair(place, out, 'stopped', (stuck, NEVER)) as (first, second):
+    first.until('^signal ')
     assert second.ended() == 8, second.told()
+    assert first.since('signal') < HEARTBEAT + 5
     assert re.search(r'PeerError.*\n  where: process 0 \(', second.told()), second.told()
+    assert WAITED.search(second.told()), second.told()
 
   shutil.copytree(out, place / 'on_one')
   alone(place, out, devices=4)
@@ -250,6 +270,19 @@ def test_what_is_trained_may_be_split_among_processes(place):
     assert [first.ended(), second.ended()] == [0, 0], first.told() + second.told()
   assert 'going on from step' in first.told()
   assert_near(out, place / 'split')
+
+
+def test_a_process_that_sleeps_is_seen_by_the_others(place):
+  """Though it gives signs of life; between the last two steps of a stretch, of all places."""
+  limit, sleeps = 8.0, NEVER | {'asleep': 30}  # 24 looks are behind step 8
+  base = settings(place) | {'watchdog': limit}
+  with Pair(place, place / 'asleep', 'asleep', (NEVER, sleeps), base=base) as (first, second):
+    assert first.ended() == 8, first.told() + second.told()
+    assert second.since('asleep') < limit + SOON
+    assert second.ended() == 8, second.told()
+  assert 'PeerError: A step does not end.' in first.told() and WAITED.search(first.told())
+  assert re.search(r'PeerError.*\n  where: process 0 \(', second.told()), second.told()
+  assert re.search(r'line \d+ in look', second.told()), second.told()
 
 
 @pytest.mark.soak
@@ -294,11 +327,13 @@ def test_a_process_that_fails_alone_ends_the_other_one(place):
 
 def test_a_disk_that_is_full_for_one_ends_both_in_seconds(place):
   """Though the other one waits where all meet who have written their parts."""
-  out, full = place / 'full', NEVER | {'full': True}
+  out, full = place / 'full', NEVER | {'full': 4}  # the save of step 9
   with Pair(place, out, 'full', (NEVER, full)) as (first, second):
     assert [first.ended(), second.ended()] == [8, 6], first.told() + second.told()
+    assert second.since('full') < SOON
   assert re.search(r'PeerError: .* failed.\n  where: process 1 \(.*\n  got: Stor', first.told())
   assert 'No space left on device' in second.told()
+  assert [(each.step, each.reason) for each in verify(out / 'checkpoints')] == [(8, ''), (6, '')]
 
 
 def test_two_processes_pretrain_as_one_does(place):

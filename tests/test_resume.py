@@ -18,6 +18,7 @@ import pytest
 from compacter_jax import t5, train
 from compacter_jax.checkpoints import Checkpoints, room
 from compacter_jax.checkpoints import arrays as stored
+from compacter_jax.checkpoints import verify as verify_steps
 from compacter_jax.checkpoints.layout import HOLDER
 from compacter_jax.errors import InUseError, NumericsError, PreemptedError, StorageError
 from experiments import finetune, folders, run, schema
@@ -27,6 +28,7 @@ from experiments.generation import Generation
 from experiments.inputs import read_inputs
 from experiments.preemption import Preemption
 from experiments.soak.runs import save_base
+from experiments.verifying import verify
 from tests.runs import CHANGES, CONFIG, Command, assert_same, job, notes
 
 pytestmark = pytest.mark.usefixtures('standard_promotion', 'checkpoints_stay')
@@ -49,6 +51,10 @@ def whole(base, inputs, tmp_path_factory, checkpoints_stay):
   with jax.numpy_dtype_promotion('standard'):
     finetune.run(job(base), inputs, out, quiet=True)
   return out
+
+
+# Seconds from a signal or an error to the end: five and a step, where nothing else runs.
+SOON = 10
 
 
 class Killed(BaseException):
@@ -391,26 +397,102 @@ def test_steps_that_are_not_finite_are_not_saved(base, inputs, tmp_path):
   assert not [path.name for path in (tmp_path / 'w/checkpoints').iterdir() if path.name.isdigit()]
 
 
-def test_signals_end_a_process_with_everything_saved(base, tmp_path):
+def test_asked_while_a_checkpoint_is_written_it_waits_for_that_one_and_saves_another(
+  base, inputs, whole, tmp_path, monkeypatch
+):
+  real, asked = stored.write, []
+
+  def write(*args):
+    if not asked:
+      asked.append(time.monotonic())
+      os.kill(os.getpid(), signal.SIGTERM)
+      time.sleep(1)  # the next step has ended by then
+    return real(*args)
+
+  with monkeypatch.context() as patch, pytest.raises(PreemptedError, match=r'step [34] of 11'):
+    patch.setattr(stored, 'write', write)
+    finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  assert time.monotonic() - asked[0] < SOON
+  assert all(not found.reason for found in verify_steps(tmp_path / 'w/checkpoints'))
+  finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
+  assert_same(tmp_path / 'w', whole)
+
+
+@pytest.fixture(scope='module')
+def begun(base, tmp_path_factory):
+  """Starts a run of 60 steps in a process of its own; programs are compiled once for all."""
+  folder = tmp_path_factory.mktemp('begun')
+  env = {
+    'JAX_COMPILATION_CACHE_DIR': str(folder / 'programs'),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }
+  changes, logs = CHANGES | {'model': base, 'steps': 60}, itertools.count()
+  return lambda out, program=('-m', 'experiments.soak.keeping'), **own: Command(
+    changes, out, folder / f'{next(logs)}.log', program, env=env | own
+  )
+
+
+@pytest.fixture(scope='module')
+def process(begun, tmp_path_factory):
+  """The folder of such a run that nothing interrupted."""
+  out = tmp_path_factory.mktemp('process') / 'w'
+  run = begun(out)
+  assert run.ended() == 0, run.told()
+  return out
+
+
+def test_signals_end_a_process_with_everything_saved(begun, process, tmp_path):
   """A real one: SIGTERM ends it within seconds, SIGKILL at any time, and it goes on from both."""
-  changes = CHANGES | {'model': base, 'steps': 60}
-  kept = '-m', 'experiments.soak.keeping'
-  begin = lambda name, n: Command(changes, tmp_path / name, tmp_path / f'{name}{n}.log', kept)
-  whole = begin('whole', 1)
-  asked = begin('w', 1)
+  asked = begun(tmp_path / 'w')
   asked.until(r'^step 1\d/60')
   asked.send(signal.SIGTERM)
   asked_at = time.monotonic()
   assert asked.ended() == 75, asked.told()
-  assert time.monotonic() - asked_at < 60  # a step and five seconds on a machine that is not busy
+  assert time.monotonic() - asked_at < SOON
   assert 'the same command goes on with it' in asked.told()
-  killed = begin('w', 2)
+  killed = begun(tmp_path / 'w')
   killed.until('going on from step')
   killed.until(r'^step [34]\d/60')
   killed.send(signal.SIGKILL)
   assert killed.ended() == -signal.SIGKILL
-  last = begin('w', 3)
+  last = begun(tmp_path / 'w')
   assert last.ended() == 0, last.told()
   assert 'going on from step' in last.told()
-  assert whole.ended() == 0, whole.told()
-  assert_same(tmp_path / 'w', tmp_path / 'whole')
+  assert_same(tmp_path / 'w', process)
+
+
+FULL = """
+import ctypes, errno, os, time
+from compacter_jax.checkpoints import Checkpoints
+from experiments import commandline, run
+
+real, shim = Checkpoints.save, ctypes.CDLL(None)
+
+def save(self, step, *args, **kwargs):
+  if step == 21:
+    self.wait()  # for step 20
+    print('full', time.time(), flush=True)
+    below = os.fsencode(self._folder.parent)
+    shim.crashfs_arm(below, ctypes.c_long(20), ctypes.c_int(errno.ENOSPC))
+  return real(self, step, *args, **kwargs)
+
+Checkpoints.save = save
+commandline.start(run.main, run.__doc__, several=True)
+"""
+
+
+def test_a_disk_that_fills_up_ends_a_process_in_seconds(begun, process, shim, tmp_path):
+  """From a call on that lies in the midst of a save, whatever is written below the folder."""
+  full = begun(tmp_path / 'w', ('-c', FULL), LD_PRELOAD=str(shim))
+  assert full.ended() == 6, full.told()
+  assert full.since('full') < SOON
+  # Of the checkpoint, or of the notes where a step ends sooner.
+  assert 'No space left on device' in full.told().partition('\nStorageError: ')[2], full.told()
+  report = verify(tmp_path / 'w')
+  assert report.code == 0, report.text()
+  assert [found.step for found in verify_steps(tmp_path / 'w/checkpoints')] == [20, 18]
+  again = begun(tmp_path / 'w')
+  assert again.ended() == 0, again.told()
+  assert 'going on from step 20' in again.told()
+  assert_same(tmp_path / 'w', process)

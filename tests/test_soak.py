@@ -108,6 +108,23 @@ def test_bad_flags_end_at_once(flags, match):
     command.main(flags)
 
 
+@pytest.mark.parametrize(
+  ('number', 'code', 'faults'), [(signal.SIGTERM, 75, 1), (signal.SIGKILL, -signal.SIGKILL, 0)]
+)
+def test_a_process_that_takes_long_to_end_when_asked_is_a_fault(
+  number, code, faults, tmp_path, monkeypatch
+):
+  soak = Soak(tmp_path)
+  soak._lock = threading.Lock()
+  for seconds, count in (harm.SOON, 0), (harm.SOON + 0.1, faults):
+    end = number, code, seconds
+    monkeypatch.setattr(harm, 'end', lambda start, draw, end=end: end)
+    trial = Trial(soak, 'lora', tmp_path / 'w', Whole(WHOLE, 1.0), random.Random(0))
+    assert trial._harm(Slow()) is None
+    assert len(trial.tally.faults) == count
+    assert all('asked to end, it took 10.1 s' in fault for fault in trial.tally.faults)
+
+
 class Slow:
   """Starts of a run that needs ten seconds, where an undisturbed one had taken one."""
 

@@ -9,13 +9,33 @@ import pytest
 
 from compacter_jax.errors import PeerError
 from compacter_jax.placement import Placement
-from experiments import finetune, guard, watchdog
+from experiments import finetune, guard
 from experiments.inputs import read_inputs
 from experiments.soak.runs import save_base
 from experiments.watchdog import FEW, Watchdog
-from tests.runs import job, results
+from tests.runs import CHANGES, Command, job, results
 
 SHORT = 0.05  # seconds that a hanging step may take here
+HANGS = """
+import time
+from compacter_jax.placement import Placement
+from experiments import commandline, run
+
+real, made = Placement.batch, []
+
+def sleeps_for_ever():
+  print('slept at', time.time(), flush=True)
+  time.sleep(10**6)
+
+def batch(self, rows):
+  made.append(1)
+  if len(made) == 12:
+    sleeps_for_ever()
+  return real(self, rows)
+
+Placement.batch = batch
+commandline.start(run.main, run.__doc__, several=True)
+"""
 
 
 @pytest.fixture
@@ -23,12 +43,12 @@ def ended(monkeypatch):
   """Is set when the process would end; the error is its attribute."""
   event = threading.Event()
 
-  def end(error):
+  def end(error, stacks):
+    assert stacks
     event.error = error
     event.set()
 
   monkeypatch.setattr(guard, 'end', end)
-  monkeypatch.setattr(watchdog.faulthandler, 'dump_traceback', lambda *args, **kwargs: None)
   return event
 
 
@@ -127,3 +147,15 @@ def test_a_run_that_hangs_is_seen(
   monkeypatch.setattr(Placement, place, hangs)
   finetune.run(mine, read_inputs(mine), tmp_path / 'w', quiet=True)
   assert results(tmp_path / 'w')['steps'] == 11
+
+
+def test_a_step_that_sleeps_for_ever_ends_its_process(tmp_path):
+  """A real one, in which nothing is replaced but the rows of a step: they never come."""
+  limit, base = 4.0, save_base(tmp_path / 'base')
+  changes = CHANGES | {'model': base, 'watchdog': limit, 'steps': 20, 'eval_every': 20}
+  env = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
+  run = Command(changes, tmp_path / 'w', tmp_path / 'log', ('-c', HANGS), env=env)
+  assert run.ended() == 8, run.told()
+  assert run.since('slept at') < limit + 10
+  stacks, _, error = run.told().partition('PeerError: A step does not end.')
+  assert error and 'in sleeps_for_ever' in stacks and 'experiments/run.py' in stacks

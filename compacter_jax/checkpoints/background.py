@@ -25,6 +25,10 @@ class Background:
     self._thread = threading.Thread(target=run, name='checkpoint', daemon=True)
     self._thread.start()
 
+  def ended(self) -> BaseException | None:
+    """The error of a task that has ended, told once; None of one that goes on."""
+    return None if self._thread is None or self._thread.is_alive() else self.wait()
+
   def wait(self, seconds: float | None = None) -> BaseException | None:
     """Waits for the task; its error, told once. Raises TimeoutError if it takes longer."""
     if self._thread is None:

@@ -181,6 +181,11 @@ class Checkpoints:
     while processes.any_busy(*self._written()):
       pass
 
+  def look(self) -> None:
+    """Raises the error of a `save` that has failed in this process; waits for nothing."""
+    if error := self._background.ended():
+      raise error
+
   def check_room(self, like: Any) -> None:
     """Raises StorageError unless the disk has room for all steps that will be there at a time."""
     processes.first_says(lambda: room.check(self._folder, like, self._kept))
@@ -271,7 +276,7 @@ class Checkpoints:
         shutil.rmtree(draft, ignore_errors=True)
       if isinstance(error, CompacterError) or not isinstance(error, Exception):
         raise
-      told = str(error).partition(' [tensorstore_spec')[0][:500]
+      told = str(error).partition(' [tensorstore_spec')[0][-500:]  # the cause is told last
       free = room.free(self._folder)
       found = 'unknown' if free is None else f'{free:,}'
       raise StorageError(

@@ -10,8 +10,9 @@ losses, predictions and the lines of metrics.jsonl are compared, to the bit, wit
 that nothing disturbed.
 
 Prints a line for every run, and a table. Exits with 1 if anything was lost, done twice, silently
-wrong, or needed a hand. --record writes the counts, of which `experiments.faults` makes a part of
-docs/reliability.md. What went wrong stays in the folder; the rest is removed.
+wrong, or needed a hand, and if SIGTERM ended a start too late. --record writes the counts, of which
+`experiments.faults` makes a part of docs/reliability.md. What went wrong stays in the folder; the
+rest is removed.
 """
 
 import argparse

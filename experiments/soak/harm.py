@@ -9,7 +9,8 @@ from experiments.soak.runs import Start
 
 ASKED = 0.25  # share of the ends that are by SIGTERM
 DAMAGED = 0.25  # share of the ends behind which the newest checkpoint is damaged
-PATIENCE = 300.0  # seconds within which a process that was asked to end must be gone
+SOON = 10.0  # seconds in which a process that was asked to end should be gone, else it is told
+PATIENCE = 300.0  # and in which it must be
 
 
 def end(start: Start, draw: random.Random) -> tuple[int, int, float]:

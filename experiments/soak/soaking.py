@@ -150,6 +150,8 @@ class Trial:
     else:
       self.tally.asked += 1
       self.tally.asked_seconds = max(self.tally.asked_seconds, seconds)
+      if seconds > harm.SOON:
+        self._fault(f'{self._out}: asked to end, it took {seconds:.1f} s; see {start.log}')
       # Python has not yet begun to listen while it imports.
       expected = {PreemptedError.exit_code, -signal.SIGTERM}
     if code not in expected:

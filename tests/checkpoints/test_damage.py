@@ -10,7 +10,7 @@ from compacter_jax.checkpoints import verify
 from compacter_jax.errors import WeightsError
 from tests.checkpoints.states import bits, names, opened, restored, save, state
 
-FLIPS = 200
+FLIPS = 1_000
 
 
 @pytest.fixture(scope='module')
