@@ -7,9 +7,12 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
+
+from experiments.console import duration
 
 STOPPED = -1  # exit code of a process that took too long
 
@@ -80,13 +83,20 @@ def function(name: str) -> str:
   return name.partition('[')[0]
 
 
+def spent(seconds: float) -> str:
+  """Seconds in words: 3.1 s, 12 min 5 s."""
+  if seconds < 0.05:
+    return 'under 0.1 s'
+  return f'{seconds:.1f} s' if seconds < 60 else duration(seconds)
+
+
 def told(found: Iterable[Outcome]) -> str:
   """Tests that passed, in words: 12 cases, 3.1 s."""
   found = list(found)
   skipped = sum(each.skipped for each in found)
   cases = sum(each.cases for each in found) - skipped
   more = f', {skipped} skipped' if skipped else ''
-  return f'{cases:,} {"case" if cases == 1 else "cases"}{more}, {took(found):.1f} s'
+  return f'{cases:,} {"case" if cases == 1 else "cases"}{more}, {spent(took(found))}'
 
 
 def took(found: Iterable[Outcome]) -> float:
@@ -94,9 +104,15 @@ def took(found: Iterable[Outcome]) -> float:
   return sum(each.seconds for each in found)
 
 
-def read(plain: Mapping[str, Mapping]) -> dict[str, Outcome]:
-  """Outcomes as `dataclasses.asdict` gave them to JSON."""
-  return {name: Outcome(**fields) for name, fields in plain.items()}
+def plain(found: Mapping[str, Outcome]) -> dict[str, dict[str, Any]]:
+  """Outcomes as JSON has them."""
+  return {name: {'outcome': each.kind, **asdict(each)} for name, each in found.items()}
+
+
+def read(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Outcome]:
+  """Outcomes that `plain` made plain."""
+  numbers = lambda row: {name: value for name, value in row.items() if name != 'outcome'}
+  return {name: Outcome(**numbers(row)) for name, row in rows.items()}
 
 
 def _summed(cases: Sequence[ElementTree.Element]) -> Outcome:

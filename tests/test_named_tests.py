@@ -60,5 +60,13 @@ def test_what_cannot_be_run_has_no_outcome(root):
 def test_outcomes_in_words():
   assert named_tests.told([Outcome(1, seconds=0.26)]) == '1 case, 0.3 s'
   assert (
-    named_tests.told([Outcome(1_000), Outcome(9, skipped=4)]) == '1,005 cases, 4 skipped, 0.0 s'
+    named_tests.told([Outcome(1_000), Outcome(9, skipped=4)])
+    == '1,005 cases, 4 skipped, under 0.1 s'
   )
+  assert named_tests.spent(0.05) == '0.1 s' and named_tests.spent(61) == '1 min 1 s'
+
+
+def test_outcomes_go_to_json_and_back():
+  found = {'a': Outcome(3, failed=1, seconds=2.5), 'b': Outcome(1)}
+  assert named_tests.plain(found)['a']['outcome'] == 'failed'
+  assert named_tests.read(named_tests.plain(found)) == found
