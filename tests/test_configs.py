@@ -279,6 +279,7 @@ def test_missing_flags_are_named(tmp_path):
     'predict',
     'verify',
     'faults',
+    'guards',
   ],
 )
 def test_help_answers_at_once(module):
