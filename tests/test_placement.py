@@ -18,66 +18,20 @@ from compacter_jax.methods.unfreeze import Unfreeze
 from compacter_jax.model import Model, abstract
 from compacter_jax.partition import over_rows
 from compacter_jax.placement import Placement
+from tests.on_meshes import CFG, MESHES, assert_same, batches, one_device, trained
 
-CFG = t5.Config(
-  vocab=64,
-  d_model=32,
-  d_kv=4,
-  d_ff=48,
-  heads=8,
-  encoder_layers=2,
-  decoder_layers=2,
-  gated=True,
-  activation='gelu_new',
-  dropout=0.1,
-)
 METHODS = {
   'full': Unfreeze('.*'),
   'compacter': chain(norms=Unfreeze('.*norm/scale'), adapters=Compacter(n=4, width=8)),
   'lora': LoRA(rank=4),
   'prompt': methods.load('prompt', length=3),
 }
-MESHES = {
-  '8x1x1': (8, 1, 1),
-  '1x8x1': (1, 8, 1),
-  '1x1x8': (1, 1, 8),
-  '2x2x2': (2, 2, 2),
-  '4x1x2': (4, 1, 2),
-}
-STEPS = 30
-
-
 pytestmark = pytest.mark.usefixtures('standard_promotion')
 
 
 @pytest.fixture(scope='module')
 def frozen():
   return t5.random_weights(CFG, jax.random.key(0))
-
-
-def batches():
-  rng = np.random.default_rng(0)
-  while True:
-    source = rng.integers(2, 60, (16, 12), dtype=np.int32)
-    lengths = rng.integers(3, 13, (16, 1))
-    source = np.where(np.arange(12) < lengths, source, 0)
-    yield {'source': source, 'target': source[:, :4]}
-
-
-def trained(method, mesh, frozen, accumulate=1, dtype='float32', remat='none', steps=STEPS):
-  """The state after some steps, and the losses on the way."""
-  model = Model(CFG, method, dtype, remat)
-  optimizer = optim.build(optim.Optim(rate=1e-3, warmup=2), 40)
-  placement, losses = Placement(mesh, model, frozen), []
-  with jax.set_mesh(mesh):
-    step = train.make_step(model, optimizer, accumulate, lies=placement.lies(optimizer))
-    state = placement.state(model.init(jax.random.key(1), frozen), optimizer, 7)
-    weights = placement.weights(model.trim(frozen))
-    source = batches()
-    for _ in range(steps):
-      state, metrics = step(state, weights, placement.batch(next(source)))
-      losses.append(float(metrics['loss']))
-  return state, losses
 
 
 @pytest.fixture(scope='module')
@@ -87,29 +41,26 @@ def alone(frozen):
 
   def get(name):
     if name not in made:
-      made[name] = trained(METHODS[name], sharding.make_mesh(1, 1, 1, devices=1), frozen)
+      made[name] = trained(Model(CFG, METHODS[name]), one_device(), frozen)
     return made[name]
 
   return get
 
 
-# Every method's gradient on two of them is in tests/test_laws.py.
+# All methods on all of them are in tests/test_methods_on_meshes.py, their gradients on two in
+# tests/test_laws.py.
 CASES = [*itertools.product(('full', 'compacter'), MESHES), ('lora', '2x2x2'), ('prompt', '2x2x2')]
 
 
 @pytest.mark.parametrize(('name', 'sizes'), CASES)
 def test_a_mesh_changes_no_number(name, sizes, frozen, alone):
-  one, one_losses = alone(name)
-  many, losses = trained(METHODS[name], sharding.make_mesh(*MESHES[sizes]), frozen)
-  np.testing.assert_allclose(losses[0], one_losses[0], rtol=1e-6)
-  np.testing.assert_allclose(losses, one_losses, rtol=1e-5)
-  for a, b in zip(jax.tree.leaves(many.tuned), jax.tree.leaves(one.tuned), strict=True):
-    np.testing.assert_allclose(a, b, rtol=0, atol=5e-5)
+  mesh = sharding.make_mesh(*MESHES[sizes])
+  assert_same(trained(Model(CFG, METHODS[name]), mesh, frozen), alone(name))
 
 
 def test_the_state_lies_where_it_was_laid_and_stays_there(frozen):
   mesh = sharding.make_mesh(2, 2, 2)
-  state, _ = trained(METHODS['full'], mesh, frozen, steps=3)
+  state, _ = trained(Model(CFG, METHODS['full']), mesh, frozen, steps=3)
   weights = state.tuned.weights
   adam = optax.tree_utils.tree_get(state.opt, 'mu').weights
   for held in weights, adam:
@@ -165,7 +116,7 @@ def test_blocks_split_their_rows(frozen):
   batch = next(batches())
   with jax.set_mesh(mesh):
     text = str(jax.make_jaxpr(model.loss)(tuned, frozen, batch))
-  assert text.count('sharding_constraint[') == 2
+  assert text.count('sharding_constraint[') == 6
   assert 'sharding_constraint[' not in str(jax.make_jaxpr(model.loss)(tuned, frozen, batch))
 
 
@@ -176,9 +127,10 @@ def test_blocks_split_their_rows(frozen):
 def test_parts_dtypes_and_rematerialisation_go_together_with_a_mesh(
   accumulate, dtype, remat, frozen
 ):
+  model = Model(CFG, METHODS['compacter'], dtype, remat)
   ends = [
-    trained(METHODS['compacter'], mesh, frozen, accumulate, dtype, remat, steps=3)[1]
-    for mesh in (sharding.make_mesh(1, 1, 1, devices=1), sharding.make_mesh(2, 2, 2))
+    trained(model, mesh, frozen, accumulate, steps=3)[1]
+    for mesh in (one_device(), sharding.make_mesh(2, 2, 2))
   ]
   np.testing.assert_allclose(*ends, rtol=1e-5 if dtype == 'float32' else 3e-3)
 

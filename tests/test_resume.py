@@ -29,7 +29,7 @@ from experiments.inputs import read_inputs
 from experiments.preemption import Preemption
 from experiments.soak.runs import save_base
 from experiments.verifying import verify
-from tests.runs import CHANGES, CONFIG, Command, assert_same, job, notes
+from tests.runs import CHANGES, CONFIG, Command, adapter, assert_same, job, notes
 
 pytestmark = pytest.mark.usefixtures('standard_promotion', 'checkpoints_stay')
 
@@ -266,11 +266,11 @@ def test_too_little_room_is_told_before_the_first_step(base, inputs, tmp_path, m
   assert caught.value.exit_code == 6 and caught.value.got == '1,000 bytes are free'
 
 
-def half(base, inputs, out):
+def half(base, inputs, out, **changes):
   """A run that was left at step 5."""
   with pytest.MonkeyPatch.context() as patch, pytest.raises(PreemptedError):
     patch.setattr(Preemption, '__call__', lambda self, step: step == 5)
-    finetune.run(job(base), inputs, out, quiet=True)
+    finetune.run(job(base, **changes), inputs, out, quiet=True)
 
 
 def test_the_note_of_a_process_on_another_host_holds_until_it_is_overruled(
@@ -309,15 +309,23 @@ def test_settings_that_change_no_result_may_change(base, inputs, whole, tmp_path
   assert_same(tmp_path / 'w', whole)
 
 
-def test_a_run_goes_on_with_other_devices(base, inputs, whole, tmp_path):
+def test_a_run_goes_on_with_other_devices(base, inputs, tmp_path):
   """The same examples in the same order; the numbers differ by rounding."""
-  half(base, inputs, tmp_path / 'w')
-  other = job(base, **{'mesh.devices': 4, 'mesh.data': 2, 'mesh.fsdp': 2})
+  once = {'eval_every': CHANGES['steps']}  # so that the adapter holds the last arrays
+  finetune.run(job(base, **once), inputs, tmp_path / 'whole', quiet=True)
+  half(base, inputs, tmp_path / 'w', **once)
+  other = job(base, **once, **{'mesh.devices': 4, 'mesh.data': 2, 'mesh.fsdp': 2})
   finetune.run(other, inputs, tmp_path / 'w', quiet=True)
-  for one, two in zip(notes(tmp_path / 'w'), notes(whole), strict=True):
+  for one, two in zip(notes(tmp_path / 'w'), notes(tmp_path / 'whole'), strict=True):
     assert one['step'] == two['step']
     if 'loss' in one:
       np.testing.assert_allclose(one['loss'], two['loss'], rtol=1e-5)
+    else:
+      assert one == two  # the scores of the validation rows
+  arrays, whole = adapter(tmp_path / 'w'), adapter(tmp_path / 'whole')
+  assert arrays.keys() == whole.keys()
+  for name in arrays:
+    np.testing.assert_allclose(arrays[name], whole[name], rtol=0, atol=5e-5, err_msg=name)
 
 
 def test_a_packed_run_goes_on_with_devices_that_cannot_share_its_lines(

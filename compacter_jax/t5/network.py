@@ -15,6 +15,7 @@ from jax import Array
 from compacter_jax import inits
 from compacter_jax.graft import Graft
 from compacter_jax.narrow import product
+from compacter_jax.partition import for_lookup, over_rows
 from compacter_jax.t5.attention import mask_bias
 from compacter_jax.t5.config import Config
 from compacter_jax.t5.layers import Dense
@@ -86,7 +87,8 @@ class T5(nn.Module):
 
   def embed(self, ids: Array) -> Array:
     """ids: [B,T] -> [B,T,D]."""
-    return self.token_embedding[ids].astype(jnp.dtype(self.mode.dtype))
+    table = for_lookup(self.token_embedding)
+    return over_rows(table[ids].astype(jnp.dtype(self.mode.dtype)))
 
   def encode(
     self,
