@@ -273,8 +273,8 @@ def test_what_is_trained_may_be_split_among_processes(place):
 
 
 def test_a_process_that_sleeps_is_seen_by_the_others(place):
-  """Though it gives signs of life; between the last two steps of a stretch, of all places."""
-  limit, sleeps = 8.0, NEVER | {'asleep': 30}  # 24 looks are behind step 8
+  """Though it gives signs of life; before the last step of a stretch, of all places."""
+  limit, sleeps = 8.0, NEVER | {'asleep': 31}  # before step 15: 24 looks are behind step 8
   base = settings(place) | {'watchdog': limit}
   with Pair(place, place / 'asleep', 'asleep', (NEVER, sleeps), base=base) as (first, second):
     assert first.ended() == 8, first.told() + second.told()
