@@ -172,7 +172,8 @@ def test_every_mesh_is_tried_and_the_best_comes_first():
   assert sums == sorted(sums)
   assert {t.estimate.rows for t in plan.tried if t.estimate} == {12}
   for form in 'text', 'markdown':
-    assert '1 x 1 x 2' in plan.text('compacter', form)
+    told = plan.text('compacter', form)
+    assert '1 x 1 x 2' in told and 'keeps its best arrays besides' in told
   json.dumps(plan.as_json())
 
 
@@ -317,6 +318,9 @@ def test_the_command_makes_its_own_devices():
   assert told['chips'] == 6
   assert [each['name'] for each in told['estimates']] == ['training step', 'decoding']
   assert [each['rows'] for each in told['estimates']] == [12, 132]
+  held = told['estimates'][0]['memory']['groups']
+  best = {'training step': held['tuned'], 'decoding': held['tuned'] + held['optimizer']}
+  assert told['beside'] == best
 
 
 def test_the_command_asks_for_a_topology():

@@ -1,0 +1,19 @@
+"""What a plan tells of memory is what the process of a run takes, by the kernel's account."""
+
+import pytest
+
+from experiments.benchmarks import plan_memory
+
+WITHIN = 0.15
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not plan_memory.CLEAR.exists(), reason='the kernel of Linux is asked')
+def test_a_step_takes_the_memory_that_was_planned(monkeypatch):
+  """Planned by the command, taken in a process of its own, both compiled as for a run."""
+  monkeypatch.delenv('XLA_FLAGS', raising=False)
+  found = plan_memory.compared('compacter', [])
+  for program in 'training step', 'decoding':
+    taken = found[program]
+    assert taken['arguments'] == pytest.approx(taken['held'], rel=0.02)
+    assert taken['peak'] == pytest.approx(taken['plan'], rel=WITHIN), program
