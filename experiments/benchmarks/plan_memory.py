@@ -96,7 +96,11 @@ def compared(name: str, argv: list[str]) -> dict[str, dict[str, int]]:
   planned = {each['name']: each['memory'] for each in _run('experiments.plan', line)['estimates']}
   taken = _run('experiments.benchmarks.plan_memory', [*argv, f'--measure={name}'])
   return {
-    program: {'plan': told['total'], 'held': sum(told['groups'].values()), **taken[program]}
+    program: {
+      'plan': told['total'] - told['beside'],
+      'held': sum(told['groups'].values()),
+      **taken[program],
+    }
     for program, told in planned.items()
   }
 

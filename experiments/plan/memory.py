@@ -27,6 +27,7 @@ class Memory:
     groups: of the arguments by what they are. padding: what layouts add to them.
     results: that are not written over arguments. temporaries: the most at one time.
     code: of the program itself. limit: what there is, None where that is not known.
+    beside: what a run keeps meanwhile and the program does not know of.
   """
 
   groups: dict[str, int]
@@ -35,12 +36,13 @@ class Memory:
   temporaries: int
   code: int
   limit: int | None
+  beside: int = 0
 
   @property
   def total(self) -> int:
     """All of them."""
     held = sum(self.groups.values()) + self.padding
-    return held + self.results + self.temporaries + self.code
+    return held + self.results + self.temporaries + self.code + self.beside
 
   @property
   def fits(self) -> bool:
@@ -61,12 +63,14 @@ def compiled(program: Program, limit: float | None, quick: bool = False) -> tupl
     with more than that is not compiled. quick: see `Program.compile`.
   """
   groups = {name: per_chip(group) for name, group in program.groups.items()}
-  if limit is not None and sum(groups.values()) > limit:
-    return Memory(groups, 0, 0, 0, 0, int(limit)), None
+  beside = per_chip(program.beside)
+  if limit is not None and sum(groups.values()) + beside > limit:
+    return Memory(groups, 0, 0, 0, 0, int(limit), beside), None
   try:
     executable = program.compile(quick)
   except jax.errors.JaxRuntimeError as error:
-    return exhausted(str(error), groups, program.name), None
+    found = exhausted(str(error), groups, program.name)
+    return dataclasses.replace(found, beside=beside), None
   told = executable.memory_analysis()
   memory = Memory(
     groups,
@@ -75,6 +79,7 @@ def compiled(program: Program, limit: float | None, quick: bool = False) -> tupl
     temporaries=told.temp_size_in_bytes,
     code=told.generated_code_size_in_bytes,
     limit=None if limit is None else int(limit),
+    beside=beside,
   )
   return memory, executable
 

@@ -139,7 +139,7 @@ def _overfull(held: Memory) -> bool:
 
 def _fixed(held: Memory) -> int:
   """Bytes that do not grow with the rows."""
-  return sum(size for name, size in held.groups.items() if name != 'batch')
+  return held.beside + sum(size for name, size in held.groups.items() if name != 'batch')
 
 
 def _settings(model: str, config: str) -> dict[str, Any]:

@@ -50,21 +50,11 @@ class Plan:
     """How many are used."""
     return math.prod(self.estimates[0].mesh.values())
 
-  @property
-  def beside(self) -> dict[str, int]:
-    """Bytes of a chip that a run keeps while a program runs and that are no part of it, by name.
-
-    They are the arrays that were best so far, and while it decodes the optimizer's.
-    """
-    held = self.estimates[0].memory.groups
-    return {'training step': held['tuned'], 'decoding': held['tuned'] + held['optimizer']}
-
   def text(self, config: str, form: str) -> str:
     """The plan for people; config: the name of its settings."""
     parts = [
       text.head(self.job, config, self.topology, self.chips),
       text.estimates(self.estimates, form),
-      text.beside(self.beside),
     ]
     if self.largest is not None:
       parts.append(f'largest batch that fits: {self.largest:,} rows' if self.largest else NOTHING)
@@ -82,7 +72,6 @@ class Plan:
       'chips': self.chips,
       'chip': dataclasses.asdict(self.topology.chip),
       'estimates': [each.as_json() for each in self.estimates],
-      'beside': self.beside,
       'largest': self.largest,
       'meshes': [
         {

@@ -33,12 +33,14 @@ class Program:
   Attributes:
     name: for people. rows: of its batch, on all devices.
     groups: the arguments by what they are, as shapes that know where they lie.
+    beside: what a run keeps on devices meanwhile, as such shapes too.
     turns: of a loop that may end early, at most.
   """
 
   name: str
   rows: int
   groups: dict[str, Any]
+  beside: Any
   mesh: Mesh
   _function: Any
   _args: tuple[Any, ...]
@@ -96,7 +98,8 @@ class Programs:
     optimizer = self._state.opt, self._state.step, self._state.seed
     groups = {'frozen': self._frozen, 'tuned': tuned, 'optimizer': optimizer, 'batch': batch}
     args = self._state, self._frozen, batch
-    return Program('training step', rows, groups, self.mesh, step, args)
+    best = tuned  # those of the best evaluation so far
+    return Program('training step', rows, groups, best, self.mesh, step, args)
 
   def decoding(self, rows: int, source: int, target: int) -> Program:
     """Greedy decoding of up to `target` ids; as in a run, rows are filled up to what divides."""
@@ -108,7 +111,8 @@ class Programs:
 
     args = self._state.tuned, self._frozen, table
     groups = {'frozen': self._frozen, 'tuned': self._state.tuned, 'batch': table}
-    return Program('decoding', rows, groups, self.mesh, jax.jit(generate), args, target)
+    beside = self._state.tuned, self._state.opt
+    return Program('decoding', rows, groups, beside, self.mesh, jax.jit(generate), args, target)
 
   def _table(self, rows: int, width: int) -> jax.ShapeDtypeStruct:
     lies = NamedSharding(self.mesh, PartitionSpec(sharding.BATCH))

@@ -1,6 +1,6 @@
 """Estimates for people, as text or Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from experiments.plan.estimate import Estimate
 from experiments.plan.search import Tried
@@ -41,13 +41,6 @@ def estimates(found: Sequence[Estimate], form: str) -> str:
   return '\n'.join(table([TITLE, *(each.name for each in found)], rows, form))
 
 
-def beside(sizes: Mapping[str, int]) -> str:
-  """What a run keeps on a chip that is in no program's total."""
-  step, decoding = (_mebibytes(sizes[name]) for name in ('training step', 'decoding'))
-  best = f'a run keeps its best arrays besides, {step} MiB'
-  return f"{best}; while it decodes the optimizer's too, {decoding} MiB in all"
-
-
 def _memory(found: Sequence[Estimate]) -> list[list[str]]:
   names = list(dict.fromkeys(name for each in found for name in each.memory.groups))
   rows = []
@@ -59,6 +52,7 @@ def _memory(found: Sequence[Estimate]) -> list[list[str]]:
     'results': 'results',
     'temporaries': 'temporaries',
     'program': 'code',
+    'kept beside it': 'beside',
     'total': 'total',
     'there is': 'limit',
   }
