@@ -43,9 +43,10 @@ GROUPS = {
 HEAD = """# Reliability
 
 What can go wrong, what must hold then, and the tests that hold the program to it, from the folder
-`tests`; some run by `pytest -m soak` alone. This page is made by `python -m experiments.faults` of
-`experiments/faults.toml` and of what `python -m experiments.faults --run` recorded, which runs
-these tests; a test keeps them equal. A test with several parameters is as many cases.
+`tests`; some run by `pytest -m soak` or `-m processes` alone. This page is made by
+`python -m experiments.faults` of `experiments/faults.toml` and of what
+`python -m experiments.faults --run` recorded, which runs these tests; a test keeps them equal. A
+test with several parameters is as many cases.
 
 Whether a folder is what was written, `python -m experiments.verify PATH` tells: a run, ended or
 not, an adapter or a T5, file by file, with what is wrong and what to do; it changes nothing.

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -102,7 +102,7 @@ def read_model(job: Job) -> tuple[data.Tokenizer, Model]:
     model.check_packing()
   mesh = sharding.make_mesh(**dataclasses.asdict(job.mesh))
   train.check_batch(job.batch_size, job.accumulate, sharding.ways_of(mesh))
-  Placement(mesh, model, abstract(cfg))  # raises where the mesh does not divide an array
+  Placement(mesh, model, cast(Any, abstract(cfg)))  # raises where the mesh does not divide an array
   return tokenizer, model
 
 

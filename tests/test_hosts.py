@@ -93,7 +93,7 @@ SOON = 10  # seconds from a signal or an error to the end: five and a step, wher
 WAITED = re.compile(r'Thread 0x[^$]*training.py", line \d+ in run[^$]*PeerError')
 
 
-pytestmark = pytest.mark.usefixtures('standard_promotion')
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures('standard_promotion')]
 
 
 @pytest.fixture(scope='module')

@@ -450,6 +450,7 @@ def process(begun, tmp_path_factory):
   return out
 
 
+@pytest.mark.processes
 def test_signals_end_a_process_with_everything_saved(begun, process, tmp_path):
   """A real one: SIGTERM ends it within seconds, SIGKILL at any time, and it goes on from both."""
   asked = begun(tmp_path / 'w')
@@ -490,6 +491,7 @@ commandline.start(run.main, run.__doc__, several=True)
 """
 
 
+@pytest.mark.processes
 def test_a_disk_that_fills_up_ends_a_process_in_seconds(begun, process, shim, tmp_path):
   """From a call on that lies in the midst of a save, whatever is written below the folder."""
   full = begun(tmp_path / 'w', ('-c', FULL), LD_PRELOAD=str(shim))

@@ -22,6 +22,7 @@ NOTES = [{'step': step, 'loss': 1 / step} for step in range(1, 6)]
 WHOLE = Left(NOTES, b'arrays', {'test': 90.0}, {'optimizer': b'bits'})
 
 
+@pytest.mark.soak  # CI has 25 kills in a step of their own
 def test_random_kills_lose_nothing(tmp_path):
   tally = Soak(tmp_path, ('compacter',), kills=4, workers=2).run()
   assert not tally.faults, tally.faults
