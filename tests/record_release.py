@@ -7,6 +7,7 @@ it has ended, and what the T5 with its adapter makes of a batch. Call it once a 
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ import numpy as np
 
 import compacter_jax as cj
 from compacter_jax import t5, tensor_file
+from compacter_jax.checkpoints import files, layout, manifest
 from compacter_jax.errors import PreemptedError
 from experiments import finetune
 from experiments.inputs import read_inputs
@@ -49,6 +51,15 @@ def logits(model: cj.Model, tuned, frozen) -> np.ndarray:
   return np.asarray(model.logits(tuned, model.trim(frozen), IDS, IDS)[..., :64])
 
 
+def without_path(step: Path) -> None:
+  """Orbax notes where it wrote, of which nothing reads more than that it is there."""
+  note = step / layout.ARRAYS / 'commit_success.txt'
+  note.write_text('Checkpoint commit was successful')
+  described = manifest.read(step / manifest.NAME)
+  sums = described.files | {str(note.relative_to(step)): files.checksum(note)}
+  (step / manifest.NAME).write_bytes(manifest.encode(dataclasses.replace(described, files=sums)))
+
+
 def main() -> None:
   """Writes the folder of this version, which must not be there."""
   jax.config.update('jax_numpy_dtype_promotion', 'standard')
@@ -57,7 +68,7 @@ def main() -> None:
   out.mkdir(parents=True)
   before = Path.cwd()
   with tempfile.TemporaryDirectory() as scratch:
-    os.chdir(scratch)  # runs and Orbax keep paths, which are to be those of no machine
+    os.chdir(scratch)  # a run keeps the path of its T5, which is to be that of no machine
     states.save(Path('checkpoints'), {7: 0.5})
     _, frozen = base(Path('base'))
     # At a rate that takes adapters far from where they start, so that what they do is seen.
@@ -72,6 +83,8 @@ def main() -> None:
       shutil.copytree(name, out / name)
     os.chdir(before)
   tensor_file.write(out / 'logits.safetensors', {'logits': logits(model, tuned, frozen)})
+  for note in out.rglob('commit_success.txt'):
+    without_path(note.parents[1])
   for lock in out.rglob('.lock'):
     lock.unlink()
 
