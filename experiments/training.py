@@ -172,7 +172,9 @@ class Training:
         own_part = {'due': due, 'pending': pending, 'skipped': self.policy.skipped}
         own_part |= {'recent': self._leaps.recent, 'config': self._config}
         own_part |= {'notes': notes.count, 'notes_sha256': notes.sha256}
+        guards.watchdog.wait('save')  # also for the one before
         guards.checkpoints.save(at, arrays, {**about, **own_part})
+        guards.watchdog.rest()
 
       def evaluate(at: int) -> None:
         with self.until_asked(at, lambda: save(at, due=True)):
@@ -187,6 +189,7 @@ class Training:
         evaluate(first)
       for start, until, due in train.stops(first, spans.total, spans.evaluate, spans.save):
         self._stragglers.begin(start)
+        guards.watchdog.wait('wait for rows')
         state, came = loop.run(state, start, until, self._asked_before(start))
         jax.block_until_ready(state)  # of the last steps, too, it is seen that they hang
         slow = self._stragglers.found(came)
@@ -230,6 +233,7 @@ class Training:
     return self._guards.preemption(step)
 
   def _leave(self, step: int) -> None:
+    self._guards.watchdog.wait('save')
     self._guards.checkpoints.wait()
     raise PreemptedError(
       'The run was asked to end.',

@@ -15,6 +15,7 @@ from experiments import guard
 
 TIMES = 10  # as long as usual is too long
 FEW = 5  # durations from which on it is known what is usual
+UNKNOWN = 3600.0  # seconds for work of which that is not known; most may be for a compiler
 RECENT = 100  # durations that are looked at
 AHEAD = 2  # steps that may wait for the device: else nothing is known of their durations
 
@@ -22,8 +23,8 @@ AHEAD = 2  # steps that may wait for the device: else nothing is known of their 
 class Watchdog:
   """Ends the process with a PeerError, and all stacks on stderr, where work takes too long.
 
-  That is longer than 10 times the median and than some seconds. Work of a new shape has no limit,
-  since it is compiled first; nor have the first few.
+  That is longer than 10 times the median and than some seconds. Work of a new shape, which is
+  compiled first, the first few, and what is waited for may take an hour.
   """
 
   def __init__(self, seconds: float):
@@ -52,12 +53,17 @@ class Watchdog:
     kind: what it is. shape: work of the same kind and shape is compiled once.
     """
     with self._lock:
-      self._finish()
-      self._kind, self._begun = kind, time.monotonic()
+      self._start(kind)
       known = len(self._durations.setdefault(kind, deque(maxlen=RECENT))) >= FEW
       self._limited = known and (kind, shape) in self._seen
       self._counted = (kind, shape) in self._seen
       self._seen.add((kind, shape))
+
+  def wait(self, kind: str) -> None:
+    """As `begin`, for what has no usual duration: rows that are made, a disk that is slow."""
+    with self._lock:
+      self._start(kind)
+      self._limited = self._counted = False
 
   def rest(self) -> None:
     """What began has ended, and nothing is waited for."""
@@ -78,6 +84,10 @@ class Watchdog:
 
     return watched
 
+  def _start(self, kind: str) -> None:
+    self._finish()
+    self._kind, self._begun = kind, time.monotonic()
+
   def _finish(self) -> None:
     if self._kind is not None and self._counted:
       self._durations[self._kind].append(time.monotonic() - self._begun)
@@ -96,16 +106,18 @@ class Watchdog:
         guard.end(late, stacks=True)
 
   def _late(self) -> PeerError | None:
-    if self._kind is None or not self._limited:
+    if self._kind is None:
       return None
-    usual = statistics.median(self._durations[self._kind])
-    limit = max(self._seconds, TIMES * usual)
+    limit, usual = max(self._seconds, UNKNOWN), 'not known'
+    if self._limited:
+      median = statistics.median(self._durations[self._kind])
+      limit, usual = max(self._seconds, TIMES * median), f'{median:.3g} s'
     if self._elapsed <= limit:
       return None
     return PeerError(
       f'A {self._kind} does not end.',
       where='the stacks of all threads are above',
-      expected=f'{usual:.3g} s as usual, or {limit:.3g} s at most',
+      expected=f'{limit:.3g} s at most; usual: {usual}',
       got=f'more than {self._elapsed:.3g} s',
       fix='start the same command again: it goes on from the last checkpoint; '
       'or raise config.watchdog, 0 for no limit',

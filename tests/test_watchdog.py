@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compacter_jax.checkpoints import Checkpoints
 from compacter_jax.errors import PeerError
 from compacter_jax.placement import Placement
-from experiments import finetune, guard
+from experiments import finetune, guard, watchdog
 from experiments.inputs import read_inputs
 from experiments.soak.runs import save_base
 from experiments.watchdog import FEW, Watchdog
@@ -73,6 +74,18 @@ def quiet(dog):
   dog.rest()
 
 
+@pytest.mark.parametrize('known', [False, True])
+def test_what_is_compiled_first_has_a_limit_of_its_own(known, ended, monkeypatch):
+  monkeypatch.setattr(watchdog, 'UNKNOWN', 5 * SHORT)
+  with Watchdog(SHORT).watching() as dog:
+    if known:
+      usual(dog)
+    dog.begin('step', (4, 5))
+    assert ended.wait(60)
+  assert 'A step does not end' in str(ended.error)
+  assert '0.25 s at most; usual: not known' in str(ended.error)
+
+
 def test_it_lets_be_what_is_compiled_first(ended):
   with Watchdog(SHORT).watching() as dog:
     usual(dog)
@@ -90,6 +103,9 @@ def test_it_lets_be_the_first_few_and_what_lies_between(ended):
     dog.rest()
     quiet(dog)
     dog.begin('batch of an evaluation', (2, 3))  # another kind: nothing is known of it
+    quiet(dog)
+    for _ in range(2 * FEW):
+      dog.wait('save')
     quiet(dog)
   assert not ended.is_set()
 
@@ -125,26 +141,33 @@ def test_a_watched_step_is_the_same_step():
 
 
 @pytest.mark.parametrize(
-  ('place', 'calls', 'kind'),
-  [('batch', 11, 'step'), ('table', 8, 'batch of an evaluation')],
+  ('of', 'place', 'calls', 'kind'),
+  [
+    (Placement, 'batch', 11, 'step'),
+    (Placement, 'table', 8, 'batch of an evaluation'),
+    (Placement, 'batch', 1, 'wait for rows'),
+    (Placement, 'batch', 2, 'step'),  # of which nothing is known yet
+    (Checkpoints, 'save', 1, 'save'),
+  ],
 )
 def test_a_run_that_hangs_is_seen(
-  place, calls, kind, ended, tmp_path, monkeypatch, standard_promotion
+  of, place, calls, kind, ended, tmp_path, monkeypatch, standard_promotion
 ):
-  """Where rows are laid out for a step, or for a batch of an evaluation."""
+  """Where rows are laid out for a step, or for a batch of an evaluation, or it saves."""
+  monkeypatch.setattr(watchdog, 'UNKNOWN', 2.0)
   spans = {'save_every': 0, 'eval_every': 11, 'eval_batch_size': 2}
   mine = job(save_base(tmp_path / 'base'), watchdog=1.0, **spans)
-  real, made = getattr(Placement, place), []
+  real, made = getattr(of, place), []
 
-  def hangs(self, rows):
+  def hangs(self, *args):
     made.append(1)
     if len(made) == calls:
       ended.clear()  # should the machine itself have been so slow before
       assert ended.wait(60)
       assert f'A {kind} does not end' in str(ended.error)
-    return real(self, rows)
+    return real(self, *args)
 
-  monkeypatch.setattr(Placement, place, hangs)
+  monkeypatch.setattr(of, place, hangs)
   finetune.run(mine, read_inputs(mine), tmp_path / 'w', quiet=True)
   assert results(tmp_path / 'w')['steps'] == 11
 

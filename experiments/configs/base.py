@@ -53,7 +53,8 @@ def get_config() -> ConfigDict:
   # Steps between reports of the loss.
   config.log_every = 20
   # Seconds after which a step, or a batch of an evaluation, that takes ten times as long as usual
-  # ends the process: it hangs. 0 is never.
+  # ends the process: it hangs. What is compiled first, the first few, and rows or a disk that are
+  # waited for may take an hour. 0 is never.
   config.watchdog = 300.0
   # A step whose loss or gradient is not finite changes nothing. 'stop' ends the run there; a number
   # leaves out as many such steps, notes and counts them, and then stops.
