@@ -12,7 +12,7 @@ from typing import Any
 import compacter_jax
 import experiments
 from compacter_jax.checkpoints import processes
-from compacter_jax.errors import PeerError, StorageError
+from compacter_jax.errors import ConfigError, PeerError, StorageError
 from experiments import folders, schema
 from experiments.inputs import Inputs
 from experiments.machine import versions
@@ -38,14 +38,14 @@ def identity(job: Job, inputs: Inputs) -> dict[str, str | int]:
 
 
 def check_ended(folder: Path, results: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-  """Raises StorageError where the results in a folder are of other weights or rows.
+  """Raises ConfigError where the results in a folder are of other weights or rows.
 
   Their paths are settings that may change; what lies there may not.
   """
   theirs = results.get('identity', identity)
   names = dict.fromkeys((*identity, *theirs))
   if wrong := [name for name in names if theirs.get(name) != identity.get(name)]:
-    raise StorageError(
+    raise ConfigError(
       'The run in this folder has ended, and was of something else.',
       where=f'{folder}: {", ".join(wrong)}',
       expected=', '.join(str(identity.get(name)) for name in wrong),

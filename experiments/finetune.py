@@ -53,9 +53,10 @@ def run(
   Returns what results.json holds; for a run that has ended that is all that is done.
 
   Raises:
-    ConfigError: before anything is written, where the mesh does not divide what it must.
+    ConfigError: before anything is written, where the mesh does not divide what it must, or the
+      folder holds another run, or one on other weights or rows.
     PeerError: before anything is written, where processes are about to do different things.
-    StorageError: the folder holds another run, or one on other weights or rows.
+    StorageError: the folder cannot be written.
     PreemptedError: the process was asked to end, and all that was reached is saved.
   """
   out, plain = Path(workdir), schema.as_config(job)

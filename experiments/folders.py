@@ -8,7 +8,7 @@ from typing import Any
 
 from compacter_jax import sealed, tensor_file
 from compacter_jax.checkpoints import files
-from compacter_jax.errors import StorageError, WeightsError
+from compacter_jax.errors import ConfigError, StorageError, WeightsError
 
 CONFIG, RESULTS, CHECKPOINTS = 'config.json', 'results.json', 'checkpoints'
 ADAPTER = 'adapter'  # the folder, in that of a run
@@ -20,7 +20,7 @@ def begun(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) ->
 
   plain: its settings as JSON has them. free: whole names of settings that may differ.
 
-  Raises StorageError if it holds another one, with the settings that differ, and WeightsError for
+  Raises ConfigError if it holds another one, with the settings that differ, and WeightsError for
   settings that are damaged.
   """
   path = folder / CONFIG
@@ -28,14 +28,14 @@ def begun(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) ->
     return False
   given, found = (dict(flat(each)) for each in (json.loads(json.dumps(plain)), sealed.read(path)))
   if given.keys() - set(free) != found.keys() - set(free):
-    raise StorageError(
+    raise ConfigError(
       'This folder holds a run of another command or version.',
       where=str(path),
       fix='take another --workdir',
     )
   if other := [name for name in given if name not in free and given[name] != found[name]]:
     told = lambda values: ', '.join(f'{name}={values[name]!r}' for name in other)
-    raise StorageError(
+    raise ConfigError(
       'This folder holds a run with other settings.',
       where=str(path),
       expected=told(found),

@@ -12,12 +12,12 @@ VOCABULARY = Path('model', 'spiece.model')
 
 
 def begun(job: PretrainJob, folder: Path) -> bool:
-  """Whether the folder holds this run already.  Raises StorageError if it holds another one."""
+  """Whether the folder holds this run already.  Raises ConfigError if it holds another one."""
   return folders.begun(folder, plain(job), FREE)
 
 
 def results(job: PretrainJob, folder: Path) -> dict[str, Any] | None:
-  """What this run reached if it has ended.  Raises StorageError if the folder holds another one."""
+  """What this run reached if it has ended.  Raises ConfigError if the folder holds another one."""
   return folders.ended(folder, plain(job), FREE)
 
 

@@ -329,7 +329,7 @@ def test_a_run_that_has_ended_does_nothing_more(text, whole, monkeypatch, capsys
 def test_a_folder_of_another_run_is_refused(text, whole, left, tmp_path, ended):
   shutil.copytree(whole[0] if ended else left, tmp_path / 'w')
   before = files_of(tmp_path / 'w')
-  with pytest.raises(StorageError, match='other settings') as caught:
+  with pytest.raises(ConfigError, match='other settings') as caught:
     pretraining.run(settings(text, optim__rate=0.5, steps=41), tmp_path / 'w', quiet=True)
   assert (caught.value.expected, caught.value.got) == (
     'steps=40, optim.rate=0.01', 'steps=41, optim.rate=0.5',
@@ -343,7 +343,7 @@ def test_a_folder_of_another_run_is_refused(text, whole, left, tmp_path, ended):
 
 def test_a_folder_of_fine_tuning_is_refused(text, tmp_path):
   folders.write_json(tmp_path / 'config.json', {'method': {'name': 'compacter'}})
-  with pytest.raises(StorageError, match='another command'):
+  with pytest.raises(ConfigError, match='another command'):
     pretraining.run(settings(text), tmp_path, quiet=True)
 
 

@@ -20,7 +20,13 @@ from compacter_jax.checkpoints import Checkpoints, room
 from compacter_jax.checkpoints import arrays as stored
 from compacter_jax.checkpoints import verify as verify_steps
 from compacter_jax.checkpoints.layout import HOLDER
-from compacter_jax.errors import InUseError, NumericsError, PreemptedError, StorageError
+from compacter_jax.errors import (
+  ConfigError,
+  InUseError,
+  NumericsError,
+  PreemptedError,
+  StorageError,
+)
 from experiments import finetune, folders, run, schema
 from experiments.configs import read_config
 from experiments.evaluation import Evaluation
@@ -211,7 +217,7 @@ def test_a_run_that_has_ended_was_of_its_own_weights_and_answers(base, inputs, w
     'metrics': {'task': dataclasses.replace(inputs.task, metrics=())},
   }
   for name, change in others.items():
-    with pytest.raises(StorageError, match='was of something else') as caught:
+    with pytest.raises(ConfigError, match='was of something else') as caught:
       finetune.run(job(base), dataclasses.replace(inputs, **change), whole, quiet=True)
     assert caught.value.where == f'{whole}: {name}'
 
@@ -290,7 +296,7 @@ def test_other_settings_are_refused_and_named(base, inputs, tmp_path):
   before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
   for changes in {'optim.rate': 1e-5}, {'data.seed': 7}, {'batch_size': 10, 'accumulate': 1}:
     other = job(base, **changes)
-    with pytest.raises(StorageError, match='other settings') as caught:
+    with pytest.raises(ConfigError, match='other settings') as caught:
       finetune.run(other, inputs, tmp_path / 'w', quiet=True)
     assert all(name in str(caught.value) for name in changes)
   assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
@@ -298,7 +304,7 @@ def test_other_settings_are_refused_and_named(base, inputs, tmp_path):
 
 def test_a_folder_of_another_run_is_refused_before_anything_is_read(base, inputs, tmp_path):
   half(base, inputs, tmp_path / 'w')
-  with pytest.raises(StorageError, match='other settings'):
+  with pytest.raises(ConfigError, match='other settings'):
     run.main(job('absent', **{'optim.rate': 1e-5, 'data.dir': 'absent'}), str(tmp_path / 'w'))
 
 

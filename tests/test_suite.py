@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from compacter_jax import t5, train
-from compacter_jax.errors import ConfigError, DataError, StorageError
+from compacter_jax.errors import ConfigError, DataError
 from experiments import finetune, suites
 from experiments.flops import count_flops
 from experiments.report import page, records
@@ -259,7 +259,7 @@ def test_another_t5_is_refused(made, base, tmp_path):
   weights = dict(weights) | {'token_embedding': weights['token_embedding'] + 1}
   t5.save(tmp_path / 'other', cfg, weights)
   before = (workdir / 'suite.json').read_bytes()
-  with pytest.raises(StorageError, match='another suite') as caught:
+  with pytest.raises(ConfigError, match='another suite') as caught:
     Runner(SUITE, place(tmp_path / 'other'), workdir).begin()
   assert 'base' in str(caught.value)
   assert (workdir / 'suite.json').read_bytes() == before

@@ -8,7 +8,7 @@ import pytest
 
 from compacter_jax import adapter_file, t5
 from compacter_jax.chaining import chain
-from compacter_jax.errors import ConfigError, StorageError, WeightsError
+from compacter_jax.errors import ConfigError, WeightsError
 from experiments import finetune, inputs, schema
 from experiments.configs import HERE, read_config
 from experiments.inputs import read_inputs
@@ -46,7 +46,7 @@ def test_what_it_started_from_is_part_of_the_run(base, before, tmp_path):
   drawn = dataclasses.replace(settings, start_from='')
   other = dataclasses.replace(settings, start_from=str(tmp_path / 'w'))
   for each in drawn, other:
-    with pytest.raises(StorageError, match='start|something else'):
+    with pytest.raises(ConfigError, match='start|something else'):
       finetune.run(each, read_inputs(each), tmp_path / 'w', quiet=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 import compacter_jax as cj
-from compacter_jax.errors import NumericsError, StorageError
+from compacter_jax.errors import ConfigError, NumericsError, StorageError
 from compacter_jax.optim import Optim
 from experiments import finetune, folders, messages, rows, schema
 from experiments.console import duration
@@ -46,9 +46,8 @@ class Runner:
     """Reads what others made, checks the runs that are wanted, and claims the folder.
 
     Raises:
-      StorageError: the folder is another suite's or on another T5.
       DataError: so are the records of others; or the rows of a task cannot be had.
-      ConfigError: a method does not fit the T5.
+      ConfigError: the folder is another suite's or on another T5; a method does not fit the T5.
     """
     _, frozen = cj.t5.load(self._place.model, 'float32')
     about = {'suite': self._suite.name, 'base': cj.fingerprint(frozen)}
@@ -56,7 +55,7 @@ class Runner:
     path = self._workdir / 'suite.json'
     if path.exists() and (before := _read_json(path)) != about:
       wrong = [name for name in about if before.get(name) != about[name]]
-      raise StorageError(
+      raise ConfigError(
         'This folder is of another suite.',
         where=f'{path}: {", ".join(wrong)}',
         expected=', '.join(about[name] for name in wrong),
