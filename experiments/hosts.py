@@ -1,7 +1,6 @@
 """One run over several hosts: how its processes are told of each other, and joined."""
 
 import contextlib
-import ctypes
 import dataclasses
 import re
 import signal
@@ -14,7 +13,7 @@ from absl import flags
 
 from compacter_jax.errors import ConfigError, PeerError
 from compacter_jax.settings import within
-from experiments import guard
+from experiments import c_signals, guard
 
 BY_HAND = 'coordinator', 'processes', 'process'
 LONGER = 15  # seconds by which JAX, which aborts, is slower to lose patience than we are
@@ -175,6 +174,4 @@ def _let_aborts_wait() -> None:
   `sleep` is called with the number of the signal, so it is 6 seconds; then the abort goes on. No
   Python is run by a thread of which nothing is known.
   """
-  libc = ctypes.CDLL(None)
-  libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
-  libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
+  c_signals.handle(signal.SIGABRT, c_signals.address('sleep'))

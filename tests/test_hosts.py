@@ -44,6 +44,8 @@ def look(self, step):
     os.kill(os.getpid(), plan['signal'])
     while plan['signal'] == signal.SIGTERM and 'SIGTERM caught' not in log.read_text():
       time.sleep(0.05)  # JAX looks for it once a second
+    if plan.get('twice'):
+      os.kill(os.getpid(), plan['signal'])
   if len(looks) == plan.get('asleep'):
     Watchdog._late = lambda self: None  # so that the others see it before this one does
     print('asleep', time.time(), flush=True)
@@ -219,6 +221,11 @@ def test_no_end_of_a_process_loses_work(place, one):
     assert 'step 8 of 24' in each.told()
   assert not any('validation' in note for note in notes(out))
   assert manifest.read(out / 'checkpoints/8' / manifest.NAME).about['due']
+
+  with Pair(place, out, 'twice', (asked | {'twice': True}, NEVER)) as (first, second):
+    assert first.ended() == 130, first.told()
+    assert first.since('signal') < SOON
+    assert second.ended() == 8, second.told()
 
   # The evaluation is made again: 16 looks, and those before steps 8 to 10.
   lost = {'look': 19, 'signal': kill}
