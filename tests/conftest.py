@@ -4,8 +4,6 @@ import gc
 import itertools
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -16,6 +14,7 @@ import pytest
 from compacter_jax import t5
 from compacter_jax.t5.config import from_hf, shapes
 from experiments.record_t5 import SHAPES
+from experiments.soak import disk
 
 # Before the first use of a backend. Eight devices, so that sharding is tested on any machine;
 # strict promotion, so that no bfloat16 activation becomes float32 unasked; and LLVM spared, which
@@ -109,14 +108,10 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def shim(tmp_path_factory):
-  """The library of `checkpoints/crashfs.c`, which makes a disk fail, to load before a program."""
-  compiler = shutil.which('cc')
-  if not compiler or not sys.platform.startswith('linux'):
+  """The library of `experiments.soak.disk`, which makes a disk fail, to load before a program."""
+  library = disk.library(tmp_path_factory.mktemp('shim'))
+  if not library:
     pytest.skip('calls of the file system are cut off with a C compiler on Linux only')
-  library = tmp_path_factory.mktemp('shim') / 'crashfs.so'
-  source = Path(__file__).parent / 'checkpoints/crashfs.c'
-  flags = ['-shared', '-fPIC', '-O1', '-o', str(library)]
-  subprocess.run([compiler, *flags, str(source), '-ldl'], check=True)
   return library
 
 

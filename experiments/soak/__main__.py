@@ -3,16 +3,18 @@
     python -m experiments.soak --minutes=30
     python -m experiments.soak --minutes=30 --record=experiments/soak.json
 
-Small runs of six methods are started by `experiments.run`. Each start is ended at a random moment,
-by SIGKILL or by SIGTERM, and now and then the newest checkpoint is damaged too: a bit is flipped,
-or a file is cut. The same command is started again until the run has ended. Then parameters,
-losses, predictions and the lines of metrics.jsonl are compared, to the bit, with those of a run
-that nothing disturbed.
+Small runs of six methods are started by `experiments.run`, two of them on two hosts as well, which
+are processes of this machine. Each start is ended at a random moment by SIGKILL or SIGTERM, one of
+two hosts also by SIGSTOP; or its disk is full or broken from a random call on, where there is a C
+compiler. Now and then the newest checkpoint is damaged, too: a bit is flipped, or a file is cut.
+The same command is started again until the run has ended. Then parameters, losses, predictions and
+the lines of metrics.jsonl are compared, to the bit, with those of a run that nothing disturbed.
 
 Prints a line for every run, and a table. Exits with 1 if anything was lost, done twice, silently
-wrong, or needed a hand, and if SIGTERM ended a start too late. --record writes the counts, of which
-`experiments.faults` makes a part of docs/reliability.md. What went wrong stays in the folder; the
-rest is removed.
+wrong, or needed a hand, if a start ended with another exit code than it should, or too late: 10 s
+behind SIGTERM or a disk, and the other host 10 s behind the one that is lost. --record writes the
+counts, of which `experiments.faults` makes a part of docs/reliability.md. What went wrong stays in
+the folder; the rest is removed.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 from compacter_jax.errors import ConfigError
-from compacter_jax.settings import choose, within
+from compacter_jax.settings import within
 from experiments.guard import guarded
 
 
@@ -34,7 +36,7 @@ def main(argv: list[str]) -> None:
   )
   parser.add_argument('--minutes', type=float, default=30.0, help='0 is without end')
   parser.add_argument('--kills', type=int, default=0, help='after how many to end; 0 is no limit')
-  parser.add_argument('--methods', nargs='*', help='configs; by default six')
+  parser.add_argument('--methods', nargs='*', help='configs, lora:2 on two hosts; by default all')
   parser.add_argument('--workers', type=int, default=2, help='runs at a time')
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--workdir', type=Path, help='by default a new temporary folder')
@@ -44,13 +46,13 @@ def main(argv: list[str]) -> None:
   within('kills', flags.kills, 0)
   within('workers', flags.workers, 1)
 
-  from experiments.configs import config_files
   from experiments.folders import make_folder
   from experiments.soak.soaking import METHODS, Soak
+  from experiments.soak.starts import Kind
 
   methods = tuple(flags.methods or METHODS)
   for method in methods:
-    choose('methods', method, [file.stem for file in config_files()])
+    Kind.of(method)
   folder = flags.workdir or Path(tempfile.mkdtemp(prefix='soak-'))
   make_folder(folder)
   if any(folder.iterdir()):

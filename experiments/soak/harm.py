@@ -1,28 +1,94 @@
-"""What is done to a run: its process is ended at a random moment, its checkpoint damaged."""
+"""What is done to a run: processes end at random moments, disks fail, a checkpoint is damaged."""
 
+import errno
 import random
+import re
 import signal
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from compacter_jax.checkpoints import layout, verifying
-from experiments.soak.runs import Start
+from compacter_jax.errors import PeerError, PreemptedError, StorageError
+from experiments.soak import keeping
+from experiments.soak.starts import CONNECT, HEARTBEAT, Failing, Start
 
-ASKED = 0.25  # share of the ends that are by SIGTERM
+KILLED, ASKED, STOPPED, FAILED = 'killed', 'asked', 'stopped', 'failed'
+SIGNALS = {KILLED: signal.SIGKILL, ASKED: signal.SIGTERM, STOPPED: signal.SIGSTOP}
+ODDS = {KILLED: 0.75, ASKED: 0.25}  # of the ends by a signal
+OF_HOSTS = {KILLED: 0.5, ASKED: 0.25, STOPPED: 0.25}
+FAILS = 0.15  # share of the starts whose disk fails
+ERRORS = errno.ENOSPC, errno.EIO
 DAMAGED = 0.25  # share of the ends behind which the newest checkpoint is damaged
-SOON = 10.0  # seconds in which a process that was asked to end should be gone, else it is told
-PATIENCE = 300.0  # and in which it must be
+SOON = 10.0  # seconds in which a process that was asked to end, or cannot write, should be gone
+LOST = HEARTBEAT + 5.0  # and in which the others should be
+UNMET = CONNECT + 20.0  # where they had not found each other yet, and import
+PATIENCE = 300.0  # and in which all must be
 
 
-def end(start: Start, draw: random.Random) -> tuple[int, int, float]:
-  """Ends a process by a signal: the signal, the exit code, and the seconds that it took."""
-  number = signal.SIGTERM if draw.random() < ASKED else signal.SIGKILL
-  asked = start.since()
-  start.process.send_signal(number)
-  code = start.within(PATIENCE)
-  if code is None:
-    start.process.kill()
-    code = start.process.wait()
-  return number, code, start.since() - asked
+class End(NamedTuple):
+  """How a start ended that was harmed.
+
+  Attributes:
+    how: it was harmed; '' if that came too late.
+    codes: of all processes.
+    seconds: from then until all were gone, but for one that was stopped.
+    wrong: what should not be, in words.
+  """
+
+  how: str
+  codes: list[int]
+  seconds: float = 0.0
+  wrong: str = ''
+
+
+def end(start: Start, draw: random.Random) -> End:
+  """Ends one of the processes by a signal."""
+  odds = ODDS if len(start.processes) == 1 else OF_HOSTS
+  how = draw.choices(list(odds), list(odds.values()))[0]
+  hurt = draw.randrange(len(start.processes))
+  met = all(keeping.BEGINS in start.told(i) for i in range(len(start.processes)))
+  begin = time.monotonic()
+  start.processes[hurt].send_signal(SIGNALS[how])
+  start.within(PATIENCE, but=hurt if how == STOPPED else None)
+  seconds = time.monotonic() - begin
+  codes = start.kill()
+  limit = SOON if how == ASKED else LOST
+  if len(codes) > 1 and not met:
+    limit = UNMET
+  return End(how, codes, seconds, _wrong(how, hurt, codes, seconds, limit))
+
+
+def failing(library: Path, calls: int, hosts: int, draw: random.Random) -> Failing:
+  """A disk that is full or broken from some call on.  calls: of a run that nothing disturbed."""
+  call, error = draw.randint(1, max(calls, 1)), draw.choice(ERRORS)
+  return Failing(library, call, error, draw.randrange(hosts))
+
+
+def failed(start: Start, failing: Failing, patience: float) -> End:
+  """Waits for the end of a start whose disk fails."""
+  start.within(patience)
+  now, codes = time.monotonic(), start.kill()
+  found = re.search(rf'{keeping.FAILS} (\S+)', start.told(failing.process))
+  if not found and not any(codes):  # it did not come to that call
+    return End('', codes)
+  seconds = now - float(found[1]) if found else 0.0
+  return End(FAILED, codes, seconds, _wrong(FAILED, failing.process, codes, seconds, SOON))
+
+
+def _wrong(how: str, hurt: int, codes: list[int], seconds: float, limit: float) -> str:
+  """What should not be.  0 is of a process that had ended, or could do without its disk."""
+  asked, full, lost = PreemptedError.exit_code, StorageError.exit_code, PeerError.exit_code
+  # Python has not yet begun to listen while it imports.
+  of_it = {KILLED: [-signal.SIGKILL], STOPPED: [-signal.SIGKILL], FAILED: [full]}
+  of_it[ASKED] = [asked, -signal.SIGTERM]
+  of_others = [lost, *{ASKED: [asked], FAILED: [full]}.get(how, [])]
+  for process, code in enumerate(codes):
+    if code not in [0, *(of_it[how] if process == hurt else of_others)]:
+      return f'process {hurt} {how}: exit codes {codes}'
+  if seconds > limit:
+    return f'process {hurt} {how}: it took {seconds:.1f} s until all were gone'
+  return ''
 
 
 def damage(checkpoints: Path, draw: random.Random) -> int | None:

@@ -1,12 +1,8 @@
-"""A small run in a process of its own, by the command that users type, and what it leaves."""
+"""What a small run begins with, and what it leaves."""
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,28 +13,12 @@ import numpy as np
 from compacter_jax import adapter_file, t5
 from compacter_jax.checkpoints import arrays, layout, manifest
 from experiments import folders, notes
-from experiments.configs import HERE
 
 ROOT = Path(__file__).parents[2]
 # Differ from run to run whatever happens.
 SPEEDS = 'examples_per_second', 'seconds_per_step', 'waited'
 SAME = 'validation', 'test', 'intervals', 'answers', 'position'
-SETTINGS = {
-  'data.task': 'quickstart',
-  'data.max_train': 60,  # so that a batch runs over the border of an epoch
-  'data.max_validation': 16,
-  'data.max_test': 16,
-  'batch_size': 8,
-  'accumulate': 2,
-  'steps': 120,
-  'eval_every': 45,
-  'save_every': 10,
-  'log_every': 1,  # every step leaves a line
-  'optim.warmup': 5,
-  'mesh.devices': 1,
-}
-# What a config needs on a T5 as small as this.
-OF_METHODS = {'compacter': {'method.adapters.width': 8}, 'adapter': {'method.adapters.width': 8}}
+BATCH = 8
 
 
 def save_base(folder: Path) -> Path:
@@ -58,50 +38,6 @@ def last_state(checkpoints: Path) -> dict[str, bytes]:
   like = [jax.ShapeDtypeStruct(tuple(shape), dtype) for _, shape, dtype in tree]
   found = arrays.read(step / layout.ARRAYS, range(len(like)), like)
   return {path: np.asarray(array).tobytes() for (path, _, _), array in zip(tree, found)}
-
-
-@dataclasses.dataclass
-class Start:
-  """One start of the command, which appends what it says to a file.
-
-  Attributes:
-    begun: by the monotonic clock, in seconds.
-  """
-
-  process: subprocess.Popen[bytes]
-  log: Path
-  begun: float
-
-  @classmethod
-  def of(cls, method: str, base: Path, out: Path, cache: Path) -> 'Start':
-    """Starts the run of a method's config in the folder `out`, whose log lies beside it."""
-    given = SETTINGS | OF_METHODS.get(method, {}) | {'model': base}
-    args = [sys.executable, '-m', 'experiments.soak.keeping', f'--config={HERE / method}.py']
-    args += [*(f'--config.{name}={value}' for name, value in given.items()), f'--workdir={out}']
-    own = {
-      'PYTHONPATH': str(ROOT),
-      'PYTHONUNBUFFERED': '1',
-      'JAX_COMPILATION_CACHE_DIR': str(cache),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-      'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-    }
-    log = out.with_suffix('.log')
-    with log.open('ab') as file:
-      process = subprocess.Popen(
-        args, cwd=ROOT, env=os.environ | own, stdout=file, stderr=subprocess.STDOUT
-      )
-    return cls(process, log, time.monotonic())
-
-  def within(self, seconds: float) -> int | None:
-    """The exit code, or None if it goes on after so many seconds."""
-    try:
-      return self.process.wait(seconds)
-    except subprocess.TimeoutExpired:
-      return None
-
-  def since(self) -> float:
-    """Seconds since it began."""
-    return time.monotonic() - self.begun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,4 +68,4 @@ class Left:
     """Examples whose step this run has not noted, and those whose step it has noted again."""
     mine, its = (Counter(n['step'] for n in each.notes if 'loss' in n) for each in (self, whole))
     lost, twice = its - mine, mine - its
-    return lost.total() * SETTINGS['batch_size'], twice.total() * SETTINGS['batch_size']
+    return lost.total() * BATCH, twice.total() * BATCH

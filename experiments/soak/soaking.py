@@ -1,8 +1,8 @@
 """Harms runs until the time is over, or so many were killed, and counts what became of them."""
 
 import random
+import re
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compacter_jax.checkpoints import layout
-from compacter_jax.errors import PreemptedError, StorageError
+from compacter_jax.errors import StorageError
 from experiments import folders
-from experiments.soak import harm
-from experiments.soak.runs import Left, Start, save_base
+from experiments.soak import disk, harm, keeping
+from experiments.soak.runs import Left, save_base
+from experiments.soak.starts import Failing, Kind, Start
 from experiments.soak.tally import Tally
 
-METHODS = 'compacter', 'adapter', 'lora', 'bitfit', 'prompt', 'full'
+METHODS = 'compacter', 'adapter', 'lora', 'bitfit', 'prompt', 'full', 'compacter:2', 'full:2'
 LONGEST = 600.0  # seconds that a start may take
 # By how much later an end may come with each start of a run: on a machine that became slower a run
 # would else not get on.
@@ -26,10 +27,16 @@ STRETCH = 0.25
 
 @dataclass(frozen=True)
 class Whole:
-  """A run that nothing disturbed: what it left, and the seconds it took once all was compiled."""
+  """A run that nothing disturbed.
+
+  Attributes:
+    left: by it. seconds: it took once all was compiled.
+    calls: that changed files in its folder; 0 where they cannot be counted.
+  """
 
   left: Left
   seconds: float
+  calls: int = 0
 
 
 @dataclass
@@ -37,8 +44,10 @@ class Soak:
   """Runs of some methods in a folder, harmed by several workers at a time.
 
   Attributes:
+    methods: see `Kind`.
     minutes, kills: when to harm no more: after so long, or so many kills; 0 is no limit.
     say: told a line for every run that ended.
+    shim: makes a disk fail; see `disk.library`.
   """
 
   folder: Path
@@ -50,13 +59,15 @@ class Soak:
   say: Callable[[str], None] = print
   tally: Tally = field(default_factory=Tally)
   killed: int = 0  # also of runs that have not ended
+  shim: Path | None = None
 
   def run(self) -> Tally:
     """Soaks; what was counted."""
     begin = time.monotonic()
-    self._base = save_base(self.folder / 'base')
+    self._base, self.shim = save_base(self.folder / 'base'), disk.library(self.folder)
+    kinds = [Kind.of(each) for each in self.methods]
     with ThreadPoolExecutor(self.workers) as pool:
-      wholes = dict(zip(self.methods, pool.map(self._undisturbed, self.methods), strict=True))
+      wholes = dict(zip(kinds, pool.map(self._undisturbed, kinds), strict=True))
       self.tally.methods, self._lock = list(self.methods), threading.Lock()
       # The time counts from here: what came before is not soaking.
       self._until = time.monotonic() + 60 * self.minutes if self.minutes else float('inf')
@@ -65,20 +76,25 @@ class Soak:
     self.tally.wall = time.monotonic() - begin
     return self.tally
 
-  def _undisturbed(self, method: str) -> Whole:
+  def _undisturbed(self, kind: Kind) -> Whole:
     """Twice, so that the second one finds all programs compiled."""
+    counting = Failing(self.shim) if self.shim else None
     for name in 'first', 'whole':
-      out = self.folder / f'{name}-{method}'
-      start = self.start(method, out)
-      if code := start.within(LONGEST):
+      out = self.folder / f'{name}-{kind.method}-{kind.hosts}'
+      start = self.start(kind, out, counting)
+      codes = start.within(LONGEST) or start.kill()
+      if any(codes):
         raise StorageError(
-          'A run that nothing disturbed has failed.', where=str(start.log), got=f'exit code {code}'
+          'A run that nothing disturbed has failed.',
+          where=str(start.logs[0]),
+          got=f'exit codes {codes}',
         )
-    return Whole(Left.by(out), start.since())
+    calls = re.search(rf'{keeping.CALLS} (\d+)', start.told())
+    return Whole(Left.by(out), start.since(), int(calls[1]) if calls else 0)
 
-  def start(self, method: str, out: Path) -> Start:
-    """Starts the run of a method in a folder, or lets it go on."""
-    return Start.of(method, self._base, out, self.folder / 'programs')
+  def start(self, kind: Kind, out: Path, failing: Failing | None = None) -> Start:
+    """Starts a run in a folder, or lets it go on."""
+    return Start.of(kind, self._base, out, self.folder / 'programs', failing)
 
   def note_kill(self) -> None:
     """Counts a kill at once, so that a soak ends after so many."""
@@ -90,20 +106,21 @@ class Soak:
     enough = bool(self.kills) and self.killed >= self.kills
     return enough or time.monotonic() >= self._until
 
-  def _work(self, worker: int, wholes: dict[str, Whole]) -> None:
-    number = 0
+  def _work(self, worker: int, wholes: dict[Kind, Whole]) -> None:
+    kinds, number = list(wholes), 0
     while not self.over():
-      method = self.methods[(worker + number * self.workers) % len(self.methods)]
-      name = f'{worker}-{number}-{method}'
+      kind = kinds[(worker + number * self.workers) % len(kinds)]
+      name = f'{worker}-{number}-{kind.method}-{kind.hosts}'
       draw = random.Random(f'{self.seed} {name}')
-      trial = Trial(self, method, self.folder / name, wholes[method], draw)
+      trial = Trial(self, kind, self.folder / name, wholes[kind], draw)
       trial.run()
       with self._lock:
         self.tally.add(trial.tally)
         told = self.tally
         self.say(
-          f'{told.runs} runs, {told.killed} killed, {told.asked} asked to end, {told.damaged} '
-          f'damaged; {told.lost} lost, {told.twice} twice, {told.silent} silent; '
+          f'{told.runs} runs, {told.killed} killed, {told.asked} asked to end, {told.stopped} '
+          f'stopped, {told.failed} disks failed, {told.damaged} steps damaged; {told.lost} lost, '
+          f'{told.twice} twice, {told.silent} silent; '
           + ('; '.join(trial.tally.faults) or 'all well')
         )
       number += 1
@@ -112,50 +129,57 @@ class Soak:
 class Trial:
   """One run that is harmed until it ends."""
 
-  def __init__(self, soak: Soak, method: str, out: Path, whole: Whole, draw: random.Random):
-    self._soak, self._method, self._out, self._whole = soak, method, out, whole
+  def __init__(self, soak: Soak, kind: Kind, out: Path, whole: Whole, draw: random.Random):
+    self._soak, self._kind, self._out, self._whole = soak, kind, out, whole
     self._draw, self._damaged = draw, set[int]()
     self.tally = Tally()
 
   def run(self) -> None:
     """Starts it again and again, unharmed once the soak is over."""
-    while True:
-      start = self._soak.start(self._method, self._out)
+    codes = None
+    while codes is None:
+      failing = self._failing()
+      start = self._soak.start(self._kind, self._out, failing)
       self.tally.starts += 1
-      # At any moment of a whole run with equal odds: while it imports, compiles, trains, writes.
-      latest = self._whole.seconds * (1 + STRETCH * (self.tally.starts - 1))
-      moment = LONGEST if self._soak.over() else self._draw.uniform(0, latest)
-      code = start.within(moment)
-      if code is None and moment == LONGEST:
-        start.process.kill()
-        code = start.process.wait()  # which is told as no end that it should have
-      elif code is None:
-        code = self._harm(start)
+      codes = self._failed(start, failing) if failing else self._until_harmed(start)
       self.tally.seconds += start.since()
-      self._look(start.log)
-      if code == 0:
+      self._look(start.logs[0])
+      if codes and any(codes):
+        self._fault(f'{self._out}: exit codes {codes}')
+      elif codes:
         self._compare()
-      elif code is not None:
-        self._fault(f'{self._out}: exit code {code}')
-      if code is not None:
-        return
+        if not self.tally.silent:
+          self._remove(start)
 
-  def _harm(self, start: Start) -> int | None:
-    """Ends a start; its exit code, where it is not what that end gives."""
-    number, code, seconds = harm.end(start, self._draw)
-    if number == signal.SIGKILL:
-      self.tally.killed += 1
+  def _failing(self) -> Failing | None:
+    """Of some starts the disk fails."""
+    soak, whole = self._soak, self._whole
+    if soak.over() or not soak.shim or self._draw.random() >= harm.FAILS:
+      return None
+    return harm.failing(soak.shim, whole.calls, self._kind.hosts, self._draw)
+
+  def _failed(self, start: Start, failing: Failing) -> list[int] | None:
+    return self._note(start, harm.failed(start, failing, LONGEST))
+
+  def _until_harmed(self, start: Start) -> list[int] | None:
+    """The exit codes of a start that ended by itself, or failed; None if it was harmed."""
+    # At any moment of a whole run with equal odds: while it imports, compiles, trains, writes.
+    latest = self._whole.seconds * (1 + STRETCH * (self.tally.starts - 1))
+    if self._soak.over():
+      return start.within(LONGEST) or start.kill()  # which is told as no end that it should have
+    codes = start.within(self._draw.uniform(0, latest))
+    return codes or self._note(start, harm.end(start, self._draw))
+
+  def _note(self, start: Start, end: harm.End) -> list[int] | None:
+    """Counts an end; None if the run is to go on, the exit codes if the harm came too late."""
+    if not any(end.codes):
+      return end.codes
+    self.tally.count(end, len(end.codes) > 1)
+    if end.how == harm.KILLED:
       self._soak.note_kill()
-      expected = {-signal.SIGKILL}
-    else:
-      self.tally.asked += 1
-      self.tally.asked_seconds = max(self.tally.asked_seconds, seconds)
-      if seconds > harm.SOON:
-        self._fault(f'{self._out}: asked to end, it took {seconds:.1f} s; see {start.log}')
-      # Python has not yet begun to listen while it imports.
-      expected = {PreemptedError.exit_code, -signal.SIGTERM}
-    if code not in expected:
-      return code
+    if end.wrong:
+      self._fault(f'{self._out}: {end.wrong}; see {start.logs[0]}')
+      return []
     checkpoints = self._out / folders.CHECKPOINTS
     ended = (self._out / folders.RESULTS).exists()  # and needs no checkpoints any more
     if checkpoints.exists() and not ended and not self._damaged:
@@ -189,9 +213,11 @@ class Trial:
     self.tally.silent += len(silent)
     for text in silent:
       self._fault(text)
-    if not silent:
-      shutil.rmtree(self._out)
-      self._out.with_suffix('.log').unlink()
+
+  def _remove(self, start: Start) -> None:
+    shutil.rmtree(self._out)
+    for log in start.logs:
+      log.unlink()
 
   def _fault(self, text: str) -> None:
     self.tally.faults.append(text)
