@@ -15,7 +15,7 @@ import sys
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from compacter_jax import tensor_file
 from compacter_jax.errors import CompacterError
@@ -56,16 +56,39 @@ A step whose loss or gradient is not finite changes nothing. `config.nonfinite` 
 stops there, or leaves out so many and notes the rows of each in metrics.jsonl. `config.leap=5`
 notes those of steps whose loss is over five times the median of the 50 before it, and changes
 nothing.
+
+| exit code | |
+|---:|---|
+| 0 | done |
+| 2 | settings or flags that cannot be; a folder with another run |
+| 3 | data |
+| 4 | weights, a tokenizer, an adapter or checkpoints that are damaged or of another model |
+| 5 | a loss or gradient that is not finite |
+| 6 | a folder or file that cannot be written |
+| 7 | a folder in which another process is at work |
+| 8 | another process is lost, hangs, or is about to do something else |
+| 75 | asked to end (SIGTERM, SIGINT), and all is saved: the same command goes on |
+| 130 | asked twice |
+| 1 | anything else |
 """
 
+
+CI = """
+## In CI
+
+`.ci/run` has all tests but those marked `soak`, two at a time, and 25 SIGKILLs at random moments of
+runs by `python -m experiments.soak --kills=25 --methods compacter`. Of the tests these are the
+least that must be shown at every change; one after the other they took {took}.
+"""
 
 SOAKED = """
 ## Soak
 
 `python -m experiments.soak --minutes=30 --record=experiments/soak.json`: small runs whose process
-is ended at random moments, and whose newest checkpoint is now and then damaged, are started again
-until they end. They must then equal undisturbed ones to the bit. Two shared cores, two runs at a
-time:
+is ended at random moments, or whose disk is full or broken from some call on, and whose newest
+checkpoint is now and then damaged, are started again until they end; some are runs of two hosts, of
+which one is ended or stopped. They must then equal undisturbed ones to the bit, each start must end
+with its exit code, and soon. Two shared cores, two runs at a time:
 
 """
 
@@ -96,7 +119,7 @@ class Fault(NamedTuple):
 
 def read() -> list[Fault]:
   """All faults by their numbers."""
-  rows = tomllib.loads(TABLE.read_text())
+  rows = {name: row for name, row in _table().items() if name != 'ci'}
   made = [
     Fault(
       int(name[1:]), row['what'], row['holds'], tuple(row.get('tests', ())), row.get('note', '')
@@ -104,6 +127,15 @@ def read() -> list[Fault]:
     for name, row in rows.items()
   ]
   return sorted(made)
+
+
+def in_ci() -> dict[str, list[str]]:
+  """What CI shows in any case -> the tests of it."""
+  return _table()['ci']
+
+
+def _table() -> dict[str, Any]:
+  return tomllib.loads(TABLE.read_text())
 
 
 def named(faults: Iterable[Fault]) -> list[str]:
@@ -158,7 +190,18 @@ def page(faults: list[Fault], runs: Sequence[Run], removed: str) -> str:
         cells = each.what, each.holds, '<br>'.join(told), result(each.tests, found)
         lines.append(f'| F{each.number} | {" | ".join(cells)} |')
   soaked = SOAKED + Tally.read(SOAK).markdown() + '\n'
-  return '\n'.join(lines) + '\n' + removed + soaked
+  return '\n'.join(lines) + '\n' + shown(in_ci(), found) + removed + soaked
+
+
+def shown(tests: Mapping[str, Sequence[str]], found: Mapping[str, Outcome]) -> str:
+  """The section of what CI shows.  tests: by what they show."""
+  ran = [found[test] for each in tests.values() for test in each if test in found]
+  took = named_tests.spent(named_tests.took(ran))
+  lines = [CI.format(took=took), '| | tests | result |', '|---|---|---|']
+  for what, each in tests.items():
+    cells = what, '<br>'.join(f'`{test}`' for test in each), result(each, found)
+    lines.append(f'| {" | ".join(cells)} |')
+  return '\n'.join(lines) + '\n'
 
 
 def made() -> str:

@@ -49,6 +49,25 @@ def test_the_record_is_of_tests_that_are_named():
   assert len(set(tests)) == len(tests) and set(tests) <= set(faults.named(FAULTS))
 
 
+def test_what_ci_shows_is_of_the_faults_and_runs_there():
+  for test in [test for tests in faults.in_ci().values() for test in tests]:
+    assert test in faults.named(FAULTS), test
+    file, _, name = test.partition('::')
+    found = ast.walk(ast.parse((TESTS / file).read_text()))
+    made = next(node for node in found if getattr(node, 'name', '') == name)
+    assert 'soak' not in ''.join(map(ast.unparse, made.decorator_list))
+
+
+def test_what_ci_shows_is_told_with_its_time():
+  found = {'t.py::a': Outcome(1, seconds=1.0), 't.py::b': Outcome(3, seconds=0.5)}
+  told = faults.shown({'kills': ['t.py::a', 't.py::x'], 'bits': ['t.py::b']}, found)
+  assert 'they took 1.5 s.' in told
+  assert told.splitlines()[-2:] == [
+    '| kills | `t.py::a`<br>`t.py::x` | passed, 1 case, 1.0 s<br>`x` not run |',
+    '| bits | `t.py::b` | passed, 3 cases, 0.5 s |',
+  ]
+
+
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
   """Page and record of their own; the record as it is."""

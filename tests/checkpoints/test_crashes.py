@@ -89,7 +89,7 @@ def test_a_disk_that_fails_is_told_and_the_program_ends(shim, number, tmp_path, 
   failures(outcomes(shim, tmp_path / 'run', mode, calls), mode)
 
 
-@pytest.mark.soak
+@pytest.mark.processes
 @pytest.mark.parametrize('mode', ['enospc', 'eio'])
 def test_a_disk_that_fails_at_any_call(shim, number, tmp_path, mode):
   failures(outcomes(shim, tmp_path / 'run', mode, range(1, number + MORE + 1)), mode)
