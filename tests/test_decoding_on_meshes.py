@@ -43,13 +43,13 @@ def split():
   return data.encode(examples, tokenizer, max_source=16, max_target=4, vocab=8_192), tokenizer
 
 
-def answers(mesh, weights, split):
-  """The texts generated for rows that do not divide into batches."""
+def answers(mesh, weights, split, size=ROWS):
+  """The texts generated for rows that do not divide into batches of this size."""
   placement = Placement(mesh, MODEL, weights)
   tuned, frozen = MODEL.init(jax.random.key(1), weights), placement.weights(weights)
   rows, tokenizer = split
   with jax.set_mesh(mesh):
-    generation = Generation(MODEL, tokenizer, placement, frozen, ROWS)
+    generation = Generation(MODEL, tokenizer, placement, frozen, size)
     return generation.answers(tuned, rows, STEPS)
 
 
@@ -57,6 +57,11 @@ def answers(mesh, weights, split):
 def alone(weights, split):
   with jax.numpy_dtype_promotion('standard'):
     return answers(one_device(), weights, split)
+
+
+@pytest.mark.parametrize('size', [1, 3, 8, 21])
+def test_the_batch_changes_no_answer(size, weights, split, alone):
+  assert answers(one_device(), weights, split, size) == alone
 
 
 @pytest.mark.parametrize('sizes', ['2x2x2', '1x1x8'])
