@@ -196,7 +196,8 @@ def atomic(path: str | Path) -> Iterator[BinaryIO]:
       os.replace(draft, path)
       sync(path.parent)  # else a power cut may still undo the rename
   finally:
-    draft.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a disk that is broken has been told of
+      draft.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -53,9 +53,10 @@ def ended(folder: Path, plain: Mapping[str, Any], free: Collection[str] = ()) ->
 
 
 def clear_drafts(*folders: Path) -> None:
-  """Removes files that a run was writing when it was killed."""
+  """Removes files that a run was writing when it was killed.  Raises StorageError if it cannot."""
   for draft in [draft for folder in folders for draft in folder.glob('.*.tmp')]:
-    draft.unlink()
+    with tensor_file.writing(draft):
+      draft.unlink()
 
 
 def write_results(folder: Path, found: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

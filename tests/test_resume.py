@@ -10,6 +10,7 @@ import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -384,6 +385,16 @@ def test_what_a_killed_process_was_writing_is_removed(base, inputs, whole, tmp_p
   finetune.run(job(base), inputs, tmp_path / 'w', quiet=True)
   assert not any(draft.exists() for draft in drafts)
   assert_same(tmp_path / 'w', whole)
+
+
+def test_what_cannot_be_removed_is_told(base, inputs, tmp_path, monkeypatch):
+  def broken(path, **kwargs):
+    raise OSError(5, 'Input/output error')
+
+  (tmp_path / '.results.json.1a.tmp').touch()
+  monkeypatch.setattr(Path, 'unlink', broken)
+  with pytest.raises(StorageError, match=r'results.json.1a.tmp'):
+    finetune.run(job(base), inputs, tmp_path, quiet=True)
 
 
 def test_every_setting_is_either_free_or_not():

@@ -5,6 +5,7 @@ import os
 import pickle
 import time
 import zipfile
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -106,6 +107,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path):
     tensor_file.write(tmp_path / 'absent' / 'x', {})
   with pytest.raises(ValueError, match='cannot be written'):
     tensor_file.write(path, {'a': np.ones(2, complex)})
+
+
+def test_a_broken_disk_is_told_though_the_draft_cannot_go(tmp_path, monkeypatch):
+  def broken(*args, **kwargs):
+    raise OSError(5, 'Input/output error')
+
+  monkeypatch.setattr(os, 'fsync', broken)
+  monkeypatch.setattr(Path, 'unlink', broken)
+  with pytest.raises(StorageError, match='cannot be written'):
+    tensor_file.write(tmp_path / 'x', {'a': np.ones(2)})
 
 
 class Canary:

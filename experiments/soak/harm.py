@@ -69,7 +69,7 @@ def failed(start: Start, failing: Failing, patience: float) -> End:
   """Waits for the end of a start whose disk fails."""
   start.within(patience)
   now, codes = time.monotonic(), start.kill()
-  found = re.search(rf'{keeping.FAILS} (\S+)', start.told(failing.process))
+  found = re.search(rf'{keeping.FAILS} (\d+\.\d+)', start.told(failing.process))
   if not found and not any(codes):  # it did not come to that call
     return End('', codes)
   seconds = now - float(found[1]) if found else 0.0
