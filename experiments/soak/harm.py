@@ -32,7 +32,8 @@ class End(NamedTuple):
   Attributes:
     how: it was harmed; '' if that came too late.
     codes: of all processes.
-    seconds: from then until all were gone, but for one that was stopped.
+    seconds: from then until all were gone, but for one that was stopped; 0 for hosts that had not
+      found each other yet, which takes as long as they are told to wait.
     wrong: what should not be, in words.
   """
 
@@ -53,10 +54,9 @@ def end(start: Start, draw: random.Random) -> End:
   start.within(PATIENCE, but=hurt if how == STOPPED else None)
   seconds = time.monotonic() - begin
   codes = start.kill()
-  limit = SOON if how == ASKED else LOST
   if len(codes) > 1 and not met:
-    limit = UNMET
-  return End(how, codes, seconds, _wrong(how, hurt, codes, seconds, limit))
+    return End(how, codes, 0.0, _wrong(how, hurt, codes, seconds, UNMET))
+  return End(how, codes, seconds, _wrong(how, hurt, codes, seconds, SOON if how == ASKED else LOST))
 
 
 def failing(library: Path, calls: int, hosts: int, draw: random.Random) -> Failing:
