@@ -12,9 +12,9 @@ the lines of metrics.jsonl are compared, to the bit, with those of a run that no
 
 Prints a line for every run, and a table. Exits with 1 if anything was lost, done twice, silently
 wrong, or needed a hand, if a start ended with another exit code than it should, or too late: 10 s
-behind SIGTERM or a disk, and the other host 10 s behind the one that is lost. --record writes the
-counts, of which `experiments.faults` makes a part of docs/reliability.md. What went wrong stays in
-the folder; the rest is removed.
+behind SIGTERM or a disk, 20 s where two hosts may have to compile first, and the other host 10 s
+behind the one that is lost. --record writes the counts, of which `experiments.faults` makes a part
+of docs/reliability.md. What went wrong stays in the folder; the rest is removed.
 """
 
 import argparse

@@ -21,6 +21,7 @@ FAILS = 0.15  # share of the starts whose disk fails
 ERRORS = errno.ENOSPC, errno.EIO
 DAMAGED = 0.25  # share of the ends behind which the newest checkpoint is damaged
 SOON = 10.0  # seconds in which a process that was asked to end, or cannot write, should be gone
+COMPILE = 10.0  # and besides on two hosts, which may be compiling a step first
 LOST = HEARTBEAT + 5.0  # and in which the others should be
 UNMET = CONNECT + 20.0  # where they had not found each other yet, and import
 PATIENCE = 300.0  # and in which all must be
@@ -56,7 +57,9 @@ def end(start: Start, draw: random.Random) -> End:
   codes = start.kill()
   if len(codes) > 1 and not met:
     return End(how, codes, 0.0, _wrong(how, hurt, codes, seconds, UNMET))
-  return End(how, codes, seconds, _wrong(how, hurt, codes, seconds, SOON if how == ASKED else LOST))
+  asked = SOON + COMPILE if len(codes) > 1 else SOON
+  limit = asked if how == ASKED else LOST
+  return End(how, codes, seconds, _wrong(how, hurt, codes, seconds, limit))
 
 
 def failing(library: Path, calls: int, hosts: int, draw: random.Random) -> Failing:
