@@ -225,6 +225,8 @@ class Checkpoints:
     places = trees.matched(described.tree, like, str(path))
     try:
       arrays = stored.read(path / layout.ARRAYS, places, jax.tree.leaves(like))
+    except jax.errors.JaxRuntimeError:  # of devices, or of another process: the step is well
+      raise
     except Exception as error:
       raise refusals.unreadable(path, described.versions, error) from error
     processes.first_says(lambda: self._store.quarantine(bad))

@@ -133,6 +133,18 @@ def test_what_orbax_cannot_read_is_told_and_left(tmp_path, monkeypatch):
   assert names(tmp_path) == {'1'}
 
 
+def test_a_peer_that_is_lost_as_a_step_is_read_says_nothing_of_the_step(tmp_path, monkeypatch):
+  """What waits for it fails on a device; whoever watches the others tells which one is lost."""
+  folder = save(tmp_path / 'run', {1: None})
+
+  def lost(*args):
+    raise jax.errors.JaxRuntimeError('UNKNOWN: Gloo AllGather failed: Connection closed by peer')
+
+  monkeypatch.setattr(arrays, 'read', lost)
+  with pytest.raises(jax.errors.JaxRuntimeError, match='Gloo'):
+    restored(folder)
+
+
 def test_a_state_is_copied_before_save_returns(tmp_path, monkeypatch):
   """On a CPU an array and its NumPy view share memory, which whoever has the array may write."""
   held = {'w': jnp.arange(4.0)}
