@@ -109,9 +109,10 @@ class Start:
     for flag, log in zip(flags, logs, strict=True):
       mine = failing.environment if failing and failing.process == len(start.processes) else {}
       with log.open('ab') as file:
-        how = {'stdout': file, 'stderr': subprocess.STDOUT, 'cwd': ROOT}
         start.said.append(file.tell())
-        start.processes.append(subprocess.Popen(args + flag, env=os.environ | own | mine, **how))
+        env, both = os.environ | own | mine, subprocess.STDOUT
+        process = subprocess.Popen(args + flag, cwd=ROOT, env=env, stdout=file, stderr=both)
+        start.processes.append(process)
     return start
 
   def within(self, seconds: float, but: int | None = None) -> list[int] | None:
