@@ -1,6 +1,7 @@
 """docs/reliability.md is that of its table, whose tests are there, and of what is recorded."""
 
 import ast
+import re
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def test_what_ci_shows_is_told_with_its_time():
     '| kills | `t.py::a`<br>`t.py::x` | passed, 1 case, 1.0 s<br>`x` not run |',
     '| bits | `t.py::b` | passed, 3 cases, 0.5 s |',
   ]
+
+
+@pytest.mark.parametrize(
+  'record', sorted(faults.RECORD.parent.glob('*.json')), ids=lambda path: path.name
+)
+def test_no_record_names_a_folder_of_a_machine(record):
+  assert not re.findall(r'"/\w+/[^"]*|(?<=[ :])/\w+/[^"]*', record.read_text())
 
 
 @pytest.fixture

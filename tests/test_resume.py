@@ -489,18 +489,18 @@ def test_signals_end_a_process_with_everything_saved(begun, process, tmp_path):
 
 
 FULL = """
-import ctypes, errno, os, time
+import errno, time
 from compacter_jax.checkpoints import Checkpoints
 from experiments import commandline, run
+from experiments.soak import disk
 
-real, shim = Checkpoints.save, ctypes.CDLL(None)
+real = Checkpoints.save
 
 def save(self, step, *args, **kwargs):
   if step == 21:
     self.wait()  # for step 20
     print('full', time.time(), flush=True)
-    below = os.fsencode(self._folder.parent)
-    shim.crashfs_arm(below, ctypes.c_long(20), ctypes.c_int(errno.ENOSPC))
+    disk.fail(self._folder.parent, 20, errno.ENOSPC)
   return real(self, step, *args, **kwargs)
 
 Checkpoints.save = save

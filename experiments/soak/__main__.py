@@ -53,7 +53,8 @@ def main(argv: list[str]) -> None:
   methods = tuple(flags.methods or METHODS)
   for method in methods:
     Kind.of(method)
-  folder = flags.workdir or Path(tempfile.mkdtemp(prefix='soak-'))
+  # Processes begin elsewhere, and a disk fails below one spelling of a path.
+  folder = (flags.workdir or Path(tempfile.mkdtemp(prefix='soak-'))).resolve()
   make_folder(folder)
   if any(folder.iterdir()):
     raise ConfigError(

@@ -25,13 +25,14 @@ def library(folder: Path) -> Path | None:
   return out
 
 
-def fail(folder: Path, call: int, error: int) -> None:
+def fail(folder: str | Path, call: int, error: int) -> None:
   """From now on calls that change files below a folder fail from a given one on; 0 counts only.
 
+  folder: as the program spells it, and the system: absolute, without links.
   error: the number of the system's error; with ENOSPC one can still remove.
   """
   shim = ctypes.CDLL(None)
-  shim.crashfs_arm(os.fsencode(folder.absolute()), ctypes.c_long(call), ctypes.c_int(error))
+  shim.crashfs_arm(os.fsencode(folder), ctypes.c_long(call), ctypes.c_int(error))
 
 
 def calls() -> int:

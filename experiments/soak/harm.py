@@ -6,14 +6,13 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 from compacter_jax.checkpoints import layout, verifying
 from compacter_jax.errors import PeerError, PreemptedError, StorageError
 from experiments.soak import keeping
+from experiments.soak.ends import ASKED, FAILED, KILLED, STOPPED, End
 from experiments.soak.starts import CONNECT, HEARTBEAT, Failing, Start
 
-KILLED, ASKED, STOPPED, FAILED = 'killed', 'asked', 'stopped', 'failed'
 SIGNALS = {KILLED: signal.SIGKILL, ASKED: signal.SIGTERM, STOPPED: signal.SIGSTOP}
 ODDS = {KILLED: 0.75, ASKED: 0.25}  # of the ends by a signal
 OF_HOSTS = {KILLED: 0.5, ASKED: 0.25, STOPPED: 0.25}
@@ -25,23 +24,6 @@ COMPILE = 10.0  # and besides on two hosts, which may be compiling a step first
 LOST = HEARTBEAT + 5.0  # and in which the others should be
 UNMET = CONNECT + 20.0  # where they had not found each other yet, and import
 PATIENCE = 300.0  # and in which all must be
-
-
-class End(NamedTuple):
-  """How a start ended that was harmed.
-
-  Attributes:
-    how: it was harmed; '' if that came too late.
-    codes: of all processes.
-    seconds: from then until all were gone, but for one that was stopped; 0 for hosts that had not
-      found each other yet, which takes as long as they are told to wait.
-    wrong: what should not be, in words.
-  """
-
-  how: str
-  codes: list[int]
-  seconds: float = 0.0
-  wrong: str = ''
 
 
 def end(start: Start, draw: random.Random) -> End:

@@ -14,6 +14,7 @@ from compacter_jax.checkpoints import layout
 from compacter_jax.errors import StorageError
 from experiments import folders
 from experiments.soak import disk, harm, keeping
+from experiments.soak.ends import KILLED, End
 from experiments.soak.runs import Left, save_base
 from experiments.soak.starts import Failing, Kind, Start
 from experiments.soak.tally import Tally
@@ -141,11 +142,14 @@ class Trial:
       failing = self._failing()
       start = self._soak.start(self._kind, self._out, failing)
       self.tally.starts += 1
-      codes = self._failed(start, failing) if failing else self._until_harmed(start)
+      if failing:
+        codes = self._note(harm.failed(start, failing, LONGEST))
+      else:
+        codes = self._until_harmed(start)
       self.tally.seconds += start.since()
       self._look(start.logs[0])
       if codes and any(codes):
-        self._fault(f'{self._out}: exit codes {codes}')
+        self._fault(f'exit codes {codes}')
       elif codes:
         self._compare()
         if not self.tally.silent:
@@ -158,9 +162,6 @@ class Trial:
       return None
     return harm.failing(soak.shim, whole.calls, self._kind.hosts, self._draw)
 
-  def _failed(self, start: Start, failing: Failing) -> list[int] | None:
-    return self._note(start, harm.failed(start, failing, LONGEST))
-
   def _until_harmed(self, start: Start) -> list[int] | None:
     """The exit codes of a start that ended by itself, or failed; None if it was harmed."""
     # At any moment of a whole run with equal odds: while it imports, compiles, trains, writes.
@@ -168,17 +169,17 @@ class Trial:
     if self._soak.over():
       return start.within(LONGEST) or start.kill()  # which is told as no end that it should have
     codes = start.within(self._draw.uniform(0, latest))
-    return codes or self._note(start, harm.end(start, self._draw))
+    return codes or self._note(harm.end(start, self._draw))
 
-  def _note(self, start: Start, end: harm.End) -> list[int] | None:
+  def _note(self, end: End) -> list[int] | None:
     """Counts an end; None if the run is to go on, the exit codes if the harm came too late."""
     if not any(end.codes):
       return end.codes
     self.tally.count(end, len(end.codes) > 1)
-    if end.how == harm.KILLED:
+    if end.how == KILLED:
       self._soak.note_kill()
     if end.wrong:
-      self._fault(f'{self._out}: {end.wrong}; see {start.logs[0]}')
+      self._fault(end.wrong)
       return []
     checkpoints = self._out / folders.CHECKPOINTS
     ended = (self._out / folders.RESULTS).exists()  # and needs no checkpoints any more
@@ -208,8 +209,8 @@ class Trial:
     self.tally.lost, self.tally.twice = lost, twice
     parts = 'notes', 'arrays', 'told', 'state'
     differs = [name for name in parts if getattr(left, name) != getattr(whole, name)]
-    silent = [f'{self._out}: other {name}' for name in differs]
-    silent += [f'{self._out}: damage of step {step} was not seen' for step in self._damaged]
+    silent = [f'other {name}' for name in differs]
+    silent += [f'damage of step {step} was not seen' for step in self._damaged]
     self.tally.silent += len(silent)
     for text in silent:
       self._fault(text)
@@ -220,4 +221,5 @@ class Trial:
       log.unlink()
 
   def _fault(self, text: str) -> None:
-    self.tally.faults.append(text)
+    """The name of the run tells its folder and logs; a record is of any machine."""
+    self.tally.faults.append(f'{self._out.name}: {text}')

@@ -49,9 +49,6 @@ class Kind:
     choose(f'hosts of {method}', hosts or '1', ['1', '2'])
     return cls(method, int(hosts or 1))
 
-  def __str__(self) -> str:
-    return f'{self.method}:{self.hosts}' if self.hosts > 1 else self.method
-
   @property
   def settings(self) -> dict[str, Any]:
     """Of hosts none has a base whole, nor, under full fine-tuning, what is trained."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments import folders
 from experiments.console import duration
-from experiments.soak.harm import ASKED, FAILED, KILLED, End
+from experiments.soak.ends import ASKED, FAILED, KILLED, End
 
 TEN_MINUTES = 600.0
 
@@ -25,7 +25,7 @@ class Tally:
     damaged, seen: checkpoints damaged, and those of them that were found to be.
     lost, twice: examples whose step was never noted, and those whose step was noted again.
     silent: runs that differ in a bit from an undisturbed one, and damage that was not seen.
-    faults: everything that must not be, in words.
+    faults: everything that must not be, in words, with names of runs and not of folders.
     seconds: that all starts took, undisturbed: that the same runs take without harm, wall: in all.
   """
 

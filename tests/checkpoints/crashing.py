@@ -26,6 +26,7 @@ import orbax.checkpoint  # noqa: F401  (before the forks, which would each impor
 
 from compacter_jax.checkpoints import Checkpoints, layout, verify
 from compacter_jax.errors import CompacterError
+from experiments.soak import disk
 
 ERRORS = {'trace': 0, 'kill': 0, 'enospc': errno.ENOSPC, 'eio': errno.EIO, 'short': -1}
 LONGEST = 10.0  # seconds in which a process must end
@@ -48,12 +49,8 @@ def bits(tree):
   return [(a.dtype, a.shape, np.asarray(a).tobytes()) for a in jax.tree.leaves(tree)]
 
 
-def arm(folder, call, number):
-  SHIM.crashfs_arm(os.fsencode(folder), ctypes.c_long(call), ctypes.c_int(number))
-
-
 def disarm():
-  SHIM.crashfs_arm(b'', ctypes.c_long(0), ctypes.c_int(0))
+  disk.fail('', 0, 0)
 
 
 def goes_on(folder, done, mode, call):
@@ -74,7 +71,7 @@ def goes_on(folder, done, mode, call):
         done.write_text(str(step - 1))
         if mode == 'trace':
           SHIM.crashfs_trace(os.open(f'{folder}.trace', os.O_WRONLY | os.O_CREAT, 0o600))
-        arm(folder, call, ERRORS[mode])
+        disk.fail(folder, call, ERRORS[mode])
         break
       checkpoints.save(step, state(step), {'at': step})
       checkpoints.wait()
@@ -87,7 +84,7 @@ def goes_on(folder, done, mode, call):
         raise
       checkpoints.save(step, state(step), {'at': step})
       checkpoints.wait()
-    Path(f'{folder}.calls').write_text(str(SHIM.crashfs_calls()))
+    Path(f'{folder}.calls').write_text(str(disk.calls()))
     assert (mode == 'short') == bool(SHIM.crashfs_halved())
     disarm()
     done.write_text(str(step))
@@ -101,7 +98,7 @@ def begins(folder, call):
     found = checkpoints.restore(jax.eval_shape(lambda: state(0)))
     assert found is None or bits(found.state) == bits(state(1))
     if call:
-      arm(folder, call, 0)
+      disk.fail(folder, call, 0)
     checkpoints.save(2 if found else 1, state(1))
     checkpoints.wait()
     disarm()
